@@ -1,0 +1,1 @@
+"""Sharpline's framework: specs, keys, the store, plans, the scheduler, reports and the command line."""

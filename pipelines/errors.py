@@ -1,0 +1,51 @@
+"""Errors that reach the person at the terminal, each with the exit code of its class.
+
+Every message says what was expected, what came, where, and what to do next. Anything that is not a
+:class:`SharplineError` is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SharplineError(Exception):
+    """Base of all errors that are explained to the user instead of traced."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class StageFailed(SharplineError):
+    """A stage did not finish: the user's code, its data, or the machine under it."""
+
+    exit_code = 1
+
+
+class UsageError(SharplineError):
+    """The command line or the spec is wrong; nothing was started and nothing was lost."""
+
+    exit_code = 2
+
+
+class LeaseHeld(SharplineError):
+    """Another live run builds the same key, and waiting was refused (``--no-wait``)."""
+
+    exit_code = 4
+
+
+class ClusterLost(SharplineError):
+    """The Ray cluster could not be reached or went away; what was committed is kept."""
+
+    exit_code = 5
+
+
+class StoreError(SharplineError):
+    """The store refused, lost or cannot read something; the message names the object."""
+
+    exit_code = 1
+
+
+class NewerSchema(StoreError):
+    """A stored file was written by a newer Sharpline than this one."""
+
+    exit_code = 2
