@@ -304,6 +304,10 @@ class Context(Protocol):
         """The bytes of a partition's declared read, checked against their sha256."""
         ...
 
+    def part_file(self, entry: Entry) -> Path:
+        """A local read-only file with the bytes of a finished partition's entry (in `finish`)."""
+        ...
+
 
 # ---------------------------------------------------------------- the stage
 
