@@ -16,7 +16,7 @@ from pipelines.canonical import Json, JsonObject, digest
 
 Kind: TypeAlias = Literal["images", "samples", "model", "bundle", "metrics"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-Facets: TypeAlias = "dict[str, None | bool | int | float | str]"
+Facets: TypeAlias = "dict[str, bool | int | float | str | None]"
 """Flat typed facts that one stage states and another demands: scale, channels, latent space, family, role."""
 
 MANIFEST_SCHEMA: Final = 1

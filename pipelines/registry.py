@@ -11,7 +11,7 @@ import difflib
 import importlib
 import importlib.metadata
 import sys
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from pipelines.errors import UsageError
 from pipelines.stage import Stage
@@ -47,7 +47,7 @@ def load_stage(uses: str) -> type[Stage]:
     return _load_target(uses, target)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load_target(uses: str, target: str) -> type[Stage]:
     module_name, _, class_name = target.partition(":")
     importlib.invalidate_caches()
