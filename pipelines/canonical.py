@@ -40,7 +40,7 @@ def normalise(value: object, path: str = "$") -> Json:
             raise NotCanonical(f"{path}: {value!r} has no canonical form; use null or a finite number")
         return value + 0.0  # -0.0 + 0.0 is 0.0
     if type(value) is str:
-        return unicodedata.normalize("NFC", value)
+        return _text(value, path)
     if isinstance(value, Mapping):
         return _normalise_mapping(value, path)
     if isinstance(value, (list, tuple)):
@@ -56,18 +56,26 @@ def _normalise_mapping(value: Mapping[object, object], path: str) -> JsonObject:
     for key, item in value.items():
         if type(key) is not str:
             raise NotCanonical(f"{path}: mapping key {key!r} is {type(key).__name__}; keys are strings")
-        name = unicodedata.normalize("NFC", key)
+        name = _text(key, path)
         if name in result:
             raise NotCanonical(f"{path}: two keys are the same text {name!r} in Unicode form NFC")
         result[name] = normalise(item, f"{path}.{name}")
     return result
 
 
+def _text(value: str, path: str) -> str:
+    if value.isascii():
+        return value
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise NotCanonical(f"{path}: {value!r} holds a surrogate, which no UTF-8 text can; rename or re-encode it")
+    return unicodedata.normalize("NFC", value)
+
+
 def canonical_bytes(value: object) -> bytes:
     """Encode `value` as canonical JSON (UTF-8, sorted, no spaces)."""
     return json.dumps(
         normalise(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode("utf-8", "strict")
+    ).encode()
 
 
 def sha256_hex(data: bytes) -> str:
@@ -81,8 +89,13 @@ def digest(value: object) -> str:
 
 
 def digest_lines(lines: Sequence[str]) -> str:
-    """sha256 over newline-terminated lines: for long listings that are never held as one JSON value."""
+    """sha256 over newline-terminated lines: for long listings that are never held as one JSON value.
+
+    File names may hold any character, so backslashes and newlines inside a line are escaped, and bytes that
+    were no UTF-8 (the surrogates of :func:`os.fsdecode`) count as themselves.
+    """
     hasher = hashlib.sha256()
     for line in lines:
-        hasher.update(unicodedata.normalize("NFC", line).encode() + b"\n")
+        escaped = line.replace("\\", "\\\\").replace("\n", "\\n")
+        hasher.update(unicodedata.normalize("NFC", escaped).encode("utf-8", "surrogateescape") + b"\n")
     return hasher.hexdigest()
