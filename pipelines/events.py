@@ -2,11 +2,13 @@
 
 One :class:`Event` is one line of ``runs/<run>/events``, one update of the terminal, one line of
 ``sharpline run --json``. Consumers ignore types and fields that they do not know.
+An error's `frame` is the innermost one in the user's code, {file, line, function, source}, or null.
 
 ======================  ======================================================================================
 type                    data
 ======================  ======================================================================================
-``run.started``         run, spec (name), file, executor, host, pid, argv, versions {name: version}
+``run.started``         run, spec (name), file, executor, host, pid, argv, versions {name: version}, store (URL),
+                        command (the shell command that continues this run)
 ``stage.planned``       uses, state (cached|run|resume|pending|lost|blocked), reasons [text], key or null
 ``stage.waiting``       key, holder (text): another live run builds the same key
 ``stage.started``       key, attempt, how (run|resume), partitions {total, done} or null
@@ -18,6 +20,7 @@ type                    data
 ``stage.failed``        partition or null, error {kind (user|lost|store|internal), type, message, frame, traceback}, log
 ``stage.skipped``       because (text): an upstream failed, or the run stopped
 ``run.finished``        status (ok|failed|interrupted), seconds, built, reused, failed, skipped (counts)
+``report.written``      report (path or URL of report.html); for the terminal only, after ``run.finished``
 ======================  ======================================================================================
 """
 

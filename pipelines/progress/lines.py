@@ -1,0 +1,127 @@
+"""Displays for pipes, logs and machines: one line per event, or one JSON object per event."""
+
+from __future__ import annotations
+
+import json
+from typing import TextIO
+
+from pipelines.events import Event
+from pipelines.progress.board import Board, Failure, StageLine, as_text
+from pipelines.progress.summary import Row, failure_rows, summary
+from pipelines.progress.text import Glyphs, duration, glyphs_for, number, one_line, rate
+
+PROGRESS_EVERY = 30.0
+
+
+class JsonLines:
+    """Every event as one line of JSON, flushed at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def emit(self, event: Event) -> None:
+        self.stream.write(json.dumps(event.to_json(), default=str) + "\n")
+        self.stream.flush()
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stream.flush()
+
+
+class PlainLines:
+    """One plain line per event; progress of a stage at most once in 30 s. `quiet` keeps problems and the end."""
+
+    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
+        self.stream, self.quiet = stream, quiet
+        self.board = Board()
+        self.glyphs: Glyphs = glyphs_for(getattr(stream, "encoding", None))
+        self._spoke: dict[str, float] = {}
+
+    def emit(self, event: Event) -> None:
+        self.board.apply(event)
+        if event.type == "stage.failed":
+            for row in failure_rows(Failure.of(event), self.glyphs):
+                self._write(str(row))
+        elif not self.quiet or event.type == "stage.retry":
+            text = self._say(event)
+            if text:
+                elapsed = duration(event.time - (self.board.started or event.time))
+                self._write(f"{elapsed:>9}  {text}")
+
+    def _say(self, event: Event) -> str:
+        if event.stage is None:
+            return self._say_run(event)
+        stage = self.board.stages[event.stage]
+        if event.type in ("stage.progress", "partition.done"):
+            return self._say_progress(stage, event)
+        words = stage_words(stage, event)
+        return f"{stage.name}: {words}" if words else ""
+
+    def _say_run(self, event: Event) -> str:
+        if event.type != "run.started":
+            return ""
+        return (
+            f"run {as_text(event.data.get('run'))} of {self.board.name}, {as_text(event.data.get('executor'))} executor"
+        )
+
+    def _say_progress(self, stage: StageLine, event: Event) -> str:
+        last = self._spoke.setdefault(stage.name, stage.started or event.time)
+        if event.time - last < PROGRESS_EVERY or stage.fraction is None:
+            return ""
+        self._spoke[stage.name] = event.time
+        parts = [f"{stage.fraction:.0%}", f"{number(stage.done)} of {number(stage.total)} {stage.unit}".rstrip()]
+        speed = rate(stage.rate.per_second(event.time), stage.unit)
+        left = stage.rate.eta(event.time, stage.total)
+        parts += [speed] if speed else []
+        parts += [f"{duration(left)} left"] if left is not None else []
+        return f"{stage.name}: {', '.join(parts)}"
+
+    def _write(self, text: str) -> None:
+        self.stream.write(_encodable(text, getattr(self.stream, "encoding", None)) + "\n")
+        self.stream.flush()
+
+    def __enter__(self) -> PlainLines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.board.stages or self.board.finish is not None:
+            for row in closing(self.board, self.glyphs):
+                self._write(str(row))
+
+
+def closing(board: Board, glyphs: Glyphs) -> list[Row]:
+    """The summary without the failure blocks: they were shown when they happened."""
+    rows = summary(board, glyphs)
+    texts = [row.text for row in rows]
+    return rows[texts.index("") + 1 :] if board.failures and "" in texts else rows
+
+
+def stage_words(stage: StageLine, event: Event) -> str:
+    """What happened to a stage, in a few words; nothing for what a log need not say."""
+    data = event.data
+    if event.type == "stage.planned":
+        why = f" ({one_line(stage.reasons[0])})" if stage.reasons else ""
+        return f"{stage.plan}{why}" if stage.plan not in ("cached", "") else ""
+    if event.type == "stage.waiting":
+        return f"waiting for {stage.holder}, which builds the same key"
+    if event.type == "stage.started":
+        parts = f", {number(stage.total)} partitions" if stage.partitioned else ""
+        found = f", {number(stage.found)} of them already done" if stage.found else ""
+        return f"{'resumed' if stage.how == 'resume' else 'started'}{parts}{found}"
+    if event.type == "stage.retry":
+        return f"retry: {one_line(stage.retries[-1]).removeprefix(stage.name + ': ')}"
+    if event.type == "stage.committed":
+        return f"{stage.how} in {duration(stage.seconds)}"
+    if event.type == "stage.reused":
+        return "reused"
+    if event.type == "stage.skipped":
+        because = one_line(as_text(data.get("because")))
+        return f"skipped ({because})" if because else "skipped"
+    return ""
+
+
+def _encodable(text: str, encoding: str | None) -> str:
+    codec = encoding or "utf-8"
+    return text.encode(codec, "replace").decode(codec, "replace")
