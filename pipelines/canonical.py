@@ -31,20 +31,18 @@ def normalise(value: object, path: str = "$") -> Json:
     Tuples become lists. Raises :class:`NotCanonical` for anything whose JSON form would be a guess,
     and for two mapping keys that are one string after Unicode normalisation.
     """
-    if value is None or isinstance(value, bool):
-        return value
-    if type(value) is int:
+    if type(value) is str:
+        return value if value.isascii() else _text(value, path)
+    if value is None or type(value) is bool or type(value) is int:
         return value
     if type(value) is float:
         if not math.isfinite(value):
             raise NotCanonical(f"{path}: {value!r} has no canonical form; use null or a finite number")
         return value + 0.0  # -0.0 + 0.0 is 0.0
-    if type(value) is str:
-        return _text(value, path)
-    if isinstance(value, Mapping):
-        return _normalise_mapping(value, path)
     if isinstance(value, (list, tuple)):
         return [normalise(item, f"{path}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return _normalise_mapping(value, path)
     raise NotCanonical(
         f"{path}: {type(value).__name__} has no canonical form; "
         "use null, a boolean, a number, a string, a list or a mapping"

@@ -136,7 +136,7 @@ def partition_key(family: str, partition: Partition) -> str:
     A read is (slot, name, sha256 of the bytes): where they lie is not identity, so repacking an input
     re-runs nothing. The order of the reads is the partition's own and part of the key.
     """
-    reads: Json = [[read.slot, read.name, read.sha256] for read in partition.reads]
+    reads: Json = [f"{read.slot} {read.sha256} {read.name}" for read in partition.reads]
     return digest({"partition": 1, "family": family, "id": partition.id, "params": partition.params, "reads": reads})
 
 
