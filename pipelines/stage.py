@@ -17,7 +17,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import pydantic
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 __all__ = [
+    "CONTRACT_VERSION",
     "KINDS", "Absent", "Artifact", "Checkpoints", "Config", "Context", "Entry", "Execution", "Extendable",
     "Facets", "Input", "Json", "JsonObject", "Kind", "ListedFile", "Listing", "Manifest", "Output",
     "OutputWriter", "Partition", "PartitionResult", "Read", "Resources", "Source", "SourceFile", "Stage",
@@ -35,6 +36,12 @@ __all__ = [
 ]  # fmt: skip
 
 T = TypeVar("T")
+
+CONTRACT_VERSION: Final = 1
+"""Raised by hand when the framework changes what it does *for* a stage in a way that changes bytes.
+
+All of `pipelines` counts as this one integer in the code fingerprint of a stage.
+"""
 
 
 # ---------------------------------------------------------------- configuration
@@ -213,7 +220,7 @@ class Artifact(Protocol):
     """A read-only input artifact. Files and ranges are fetched on demand."""
 
     @property
-    def label(self) -> str: ...  # the producing stage (and matrix cell), for reports
+    def label(self) -> str: ...  # the producing stage (and cell), for logs and pictures; never written into an artifact
     @property
     def manifest(self) -> Manifest: ...
     @property
