@@ -1,0 +1,348 @@
+"""One stage on its way from a claim to a commit: its units, their retries, and the fenced end."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from pipelines.artifact import Entry, Facets, Manifest
+from pipelines.canonical import Json, JsonObject
+from pipelines.errors import StageFailed
+from pipelines.events import Event
+from pipelines.executors.task import Failure, InputArtifact, Needs, Outcome, Task, UnitKind
+from pipelines.ledger import needs_of
+from pipelines.libraries import library_versions
+from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of
+from pipelines.spec.model import StageSpec
+from pipelines.stage import Output, Partition, SourceFile
+from pipelines.store.keylog import Claim
+from pipelines.store.parts import PartRow, PartWriter
+from pipelines.store.store import Store
+
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before a lost unit is tried again
+
+
+@dataclass(slots=True)
+class Unit:
+    """One task of a stage, waiting or running. `index` counts partitions; -1 for `run` and `finish`."""
+
+    task: Task
+    needs: Needs
+    retries: int
+    index: int = -1
+    not_before: float = 0.0
+    tried: int = 0
+
+
+@dataclass(slots=True)
+class Drive:
+    """What a driver lends to all its stages: identity of the run, where to write, whom to tell."""
+
+    store: Store
+    run: str
+    package: str
+    code: tuple[str, ...]
+    emit: Callable[[Event], None]
+    keep_going: bool = False
+    clock: Callable[[], float] = time.monotonic
+    jitter: random.Random = field(default_factory=random.Random)
+
+
+class Building:
+    """A claimed stage. The scheduler asks for units, reports their outcomes, and looks at `result` or `failure`."""
+
+    def __init__(
+        self, drive: Drive, stage: StageSpec, assessment: Assessment, claim: Claim, only: Collection[str] | None = None
+    ) -> None:
+        assert assessment.identity is not None
+        self.drive, self.stage, self.claim = drive, stage, claim
+        self.identity: Identity = assessment.identity
+        self.needs = needs_of(stage.name, stage.resources)
+        self.result: Outputs | None = None
+        self.failure: Failure | None = None
+        self.partial = False
+        self.superseded = False
+        self._assessment = assessment
+        self._only = only
+        self._waiting: deque[Unit] = deque()
+        self._running: dict[int, Unit] = {}
+        self._work: Work | None = None
+        self._done = 0
+        self._failed: dict[str, Failure] = {}
+        self._table: PartWriter | None = None
+        self._started = time.monotonic()
+        self._resumed = assessment.state == "resume"
+        generation = assessment.log.rebuild_n if assessment.log and assessment.log.rebuild else None
+        self._lineage = lineage_of(self.identity, generation)
+
+    # -- units
+
+    def begin(self, sources: Mapping[str, Sequence[SourceFile]], work: Work | None) -> None:
+        """Queue the units. `work` is given for partitioned stages."""
+        how = "resume" if self._resumed else "run"
+        counts: JsonObject | None = None
+        if work is None:
+            self._waiting.append(self._unit("run", sources=sources))
+        else:
+            self._work, self._done = work, len(work.keys) - len(work.missing)
+            counts = {"total": len(work.keys), "done": self._done}
+            self._table = self.drive.store.parts(self.identity.family).writer()
+            missing = [i for i in work.missing if self._only is None or work.partitions[i].id in self._only]
+            self._waiting.extend(self._unit("partition", index=i) for i in missing)
+            self._pass_on_if_complete()
+        self._emit("stage.started", key=self.identity.key, attempt=self.claim.attempt, how=how, partitions=counts)
+
+    def next_unit(self) -> Unit | None:
+        """The next unit that may start now, left in the queue until `started`."""
+        limit = self.stage.resources.workers
+        if limit is not None and len(self._running) >= limit:
+            return None
+        now = self.drive.clock()
+        return next((unit for unit in self._waiting if unit.not_before <= now), None)
+
+    def started(self, unit: Unit, ticket: int) -> None:
+        self._waiting.remove(unit)
+        self._running[ticket] = unit
+
+    @property
+    def tickets(self) -> tuple[int, ...]:
+        return tuple(self._running)
+
+    @property
+    def single_unit(self) -> bool:
+        """Whether live progress comes from one unit (and not from counting partitions)."""
+        return any(unit.task.kind == "run" for unit in self._running.values())
+
+    @property
+    def idle(self) -> bool:
+        return not self._running and not self._waiting
+
+    def drop_waiting(self) -> None:
+        """Start nothing more; what runs may end and is kept."""
+        self._waiting.clear()
+
+    def ended(self, ticket: int, outcome: Outcome) -> Unit:
+        """Take the outcome of a unit; afterwards look at `result`, `failure`, `partial` or `superseded`."""
+        unit = self._running.pop(ticket)
+        if outcome.failure is not None:
+            self._unit_failed(unit, outcome.failure)
+        elif unit.task.kind == "partition":
+            self._partition_done(unit, outcome)
+        else:
+            self._commit(outcome)
+        if self.failure is None and self.idle and self.result is None and self._failed:
+            self._give_up()
+        return unit
+
+    def close(self, *, release: bool) -> None:
+        """Flush finished partitions and, unless committed, give the claim back."""
+        if self._table is not None:
+            self._table.close()
+        if release and self.result is None and not self.superseded:
+            self.claim.release()
+
+    # -- partitions
+
+    def _partition_done(self, unit: Unit, outcome: Outcome) -> None:
+        assert self._table is not None
+        assert unit.task.partition_key is not None
+        assert unit.task.partition is not None
+        made_by = f"{self.identity.key}/{self.claim.attempt}"
+        entries = {slot: list(found) for slot, found in outcome.entries.items()}
+        self._table.add(PartRow(unit.task.partition_key, entries, outcome.seconds, made_by, time.time()))
+        self._done += 1
+        assert self._work is not None
+        self._emit(
+            "partition.done",
+            partition=unit.task.partition.id,
+            seconds=round(outcome.seconds, 4),
+            done=self._done,
+            total=len(self._work.keys),
+        )
+        self._pass_on_if_complete()
+
+    def _pass_on_if_complete(self) -> None:
+        """When every partition is there, queue `finish`; when only some were asked for, stop here."""
+        assert self._work is not None
+        assert self._table is not None
+        if self._waiting or self._running:
+            return
+        if self._done == len(self._work.keys):
+            self._table.flush()
+            pairs = tuple(zip(self._work.partitions, self._work.keys, strict=True))
+            self._waiting.append(self._unit("finish", parts=pairs))
+        elif self._only is not None and not self._failed:
+            self.partial = True
+
+    def _unit_failed(self, unit: Unit, failure: Failure) -> None:
+        partition = unit.task.partition.id if unit.task.partition else None
+        if failure.retryable and unit.tried < unit.retries:
+            unit.tried += 1
+            delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (unit.tried - 1)) * (0.5 + self.drive.jitter.random())
+            unit.not_before = self.drive.clock() + delay
+            self._waiting.append(unit)
+            left = unit.retries - unit.tried
+            text = f"{failure.type}: {failure.message}"
+            self._emit("stage.retry", partition=partition, error=text, left=left, delay=round(delay, 2))
+            return
+        self._failed[partition or ""] = failure
+        self._emit("stage.failed", partition=partition, error=failure.to_json(), log=self.log_place())
+        if partition is None or not self.drive.keep_going:
+            self.failure = failure
+            self.drop_waiting()
+            self._record_failed()
+
+    def _give_up(self) -> None:
+        """Every unit that could run has run, and some failed."""
+        self.failure = next(iter(self._failed.values()))
+        self._record_failed()
+
+    def _record_failed(self) -> None:
+        failed: list[Json] = [name for name in self._failed if name]
+        if failed:
+            attempt = self.drive.store.attempt(self.identity.key, self.claim.attempt)
+            attempt.put_json("failed.json", {"schema": 1, "partitions": failed})
+
+    # -- commit
+
+    def _commit(self, outcome: Outcome) -> None:
+        manifests = self._manifests(outcome)
+        outputs = {slot: self.drive.store.trees.put(manifest) for slot, manifest in manifests.items()}
+        stated = self._stated()
+        reproducible = all(output.reproducible for output in stated.values())
+        self._refuse_difference(outputs, reproducible)
+        meta: JsonObject = {
+            "reproducible": reproducible,
+            "run": self.drive.run,
+            "seconds": round(time.monotonic() - self._started, 3),
+            "code": {"digest": self.identity.code.digest, "files": dict(self.identity.code.files)},
+        }
+        if self.failure is not None:
+            return
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+            self.drive.store.parts(self.identity.family).compact()
+        if not self.claim.commit(outputs, self.identity.payload, meta):
+            self.superseded = True
+            return
+        self.result = outputs
+        how = "resumed" if self._resumed or outcome.resumed_from else "built"
+        self._emit(
+            "stage.committed",
+            key=self.identity.key,
+            attempt=self.claim.attempt,
+            how=how,
+            outputs=dict(outputs),
+            seconds=round(time.monotonic() - self._started, 3),
+        )
+
+    def _stated(self) -> Mapping[str, Output]:
+        return self.stage.stage.outputs(self.stage.config, input_facets(self.drive.store, self.stage, self.identity))
+
+    def _manifests(self, outcome: Outcome) -> dict[str, Manifest]:
+        manifests = {}
+        for slot, output in self._stated().items():
+            facets: Facets = {**output.facets, **outcome.facets.get(slot, {})}
+            entries: tuple[Entry, ...] = outcome.entries.get(slot, ())
+            manifests[slot] = Manifest(output.kind, facets, entries, outcome.refs.get(slot, {}))
+        return manifests
+
+    def _refuse_difference(self, outputs: Outputs, reproducible: bool) -> None:
+        """A reproducible stage that was built before must come out the same."""
+        from pipelines.store.keylog import compare_outputs
+
+        earlier = self._assessment.log.committed if self._assessment.log else None
+        if earlier is None or not reproducible or not earlier.meta.get("reproducible", True):
+            return
+        difference = compare_outputs(self.drive.store, earlier.outputs, outputs)
+        if difference is None:
+            return
+        message = (
+            f"{self.stage.name} is declared reproducible and came out different from an earlier build of the same key: "
+            f"{difference}; the earlier result is kept. Look for time, unordered sets or unseeded randomness in "
+            f"{self.stage.uses}"
+        )
+        self.failure = Failure("user", "NotReproducible", message)
+        self._emit("stage.failed", partition=None, error=self.failure.to_json(), log=self.log_place())
+
+    # -- details
+
+    def _unit(
+        self,
+        kind: UnitKind,
+        *,
+        index: int = -1,
+        sources: Mapping[str, Sequence[SourceFile]] | None = None,
+        parts: tuple[tuple[Partition, str], ...] = (),
+    ) -> Unit:
+        partition = self._work.partitions[index] if self._work is not None and index >= 0 else None
+        stage = self.stage
+        gpus = int(-(-self.needs.gpus // 1))
+        task = Task(
+            kind=kind,
+            stage=stage.name,
+            uses=stage.uses,
+            store=self.drive.store.url,
+            key=self.identity.key,
+            attempt=self.claim.attempt,
+            lineage=self._lineage,
+            family=self.identity.family,
+            config=cast(JsonObject, stage.config.model_dump(mode="json")),
+            inputs=self.identity.inputs,
+            many=tuple(slot for slot, declared in stage.stage.inputs.items() if declared.many),
+            sources={name: tuple(files) for name, files in (sources or {}).items()},
+            threads=max(1, int(self.needs.cpus)),
+            devices=tuple(f"cuda:{i}" for i in range(gpus)) or ("cpu",),
+            code=self.drive.code,
+            package=self.drive.package,
+            libraries=library_versions(stage.stage.libraries),
+            partition=partition,
+            partition_key=self._work.keys[index] if self._work is not None and index >= 0 else None,
+            parts=parts,
+        )
+        needs = self.needs if kind != "finish" else replace(self.needs, gpus=0.0)
+        return Unit(task, needs, stage.retries, index)
+
+    def log_place(self) -> str:
+        """Where the attempt's log lies, for people."""
+        return self.drive.store.attempt(self.identity.key, self.claim.attempt).place("log")
+
+    def _emit(self, kind: str, **data: Json) -> None:
+        self.drive.emit(Event(kind, self.stage.name, dict(data)))
+
+
+def input_facets(store: Store, stage: StageSpec, identity: Identity) -> dict[str, Facets | list[Facets]]:
+    """The facets of the artifacts that are connected to a stage, by slot."""
+    facets: dict[str, Facets | list[Facets]] = {}
+    for slot, found in identity.inputs.items():
+        known = [store.trees.get(artifact.digest).facets for artifact in found]
+        facets[slot] = known if stage.stage.inputs[slot].many else known[0]
+    return facets
+
+
+def refuse_unfit_inputs(store: Store, stage: StageSpec, identity: Identity) -> None:
+    """The last check before a start: kinds and facets of the very artifacts. Raises StageFailed naming the slot."""
+    demanded = stage.stage.demands(stage.config)
+    for slot, found in identity.inputs.items():
+        declared = stage.stage.inputs[slot]
+        wanted = {**declared.facets, **demanded.get(slot, {})}
+        for artifact in found:
+            _refuse_unfit(store, stage, slot, artifact, declared.kind, wanted)
+
+
+def _refuse_unfit(
+    store: Store, stage: StageSpec, slot: str, artifact: InputArtifact, kind: str, wanted: Mapping[str, object]
+) -> None:
+    manifest = store.trees.get(artifact.digest)
+    place = f"{stage.name}.inputs.{slot} ({artifact.label})"
+    if manifest.kind != kind:
+        raise StageFailed(f"{place}: expected an artifact of kind {kind}, got {manifest.kind}")
+    for name, value in wanted.items():
+        have = manifest.facets.get(name)
+        if have != value:
+            raise StageFailed(f"{place}: expected {name}={value!r}, the artifact has {name}={have!r}")

@@ -1,0 +1,231 @@
+"""The context of a running unit, on top of the store: inputs fetched on demand, outputs as blobs, observations."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.artifact import Entry, Facets, Manifest
+from pipelines.canonical import JsonObject, sha256_hex
+from pipelines.executors.task import Task
+from pipelines.stage import Artifact, Output, Read, SourceFile, StageError
+from pipelines.store.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from pipelines.store.attempts import Attempt, StreamWriter
+    from pipelines.store.checkpoints import CheckpointStore
+
+PROGRESS_INTERVAL = 0.5  # seconds between live progress hints: each is one small write
+
+
+class StoredArtifact:
+    """A committed artifact, read through the store."""
+
+    def __init__(self, store: Store, digest: str, label: str = "") -> None:
+        self._store, self.digest, self.label = store, digest, label
+        self.manifest: Manifest = store.trees.get(digest)
+
+    @property
+    def facets(self) -> Facets:
+        return self.manifest.facets
+
+    def open(self, name: str) -> Path:
+        return self._store.blobs.open(self.manifest.entry(name).sha256)
+
+    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        return self._store.blobs.read(self.manifest.entry(name).sha256, offset, size)
+
+    def table(self, name: str = "index.parquet") -> pyarrow.Table:
+        from pyarrow import parquet
+
+        return parquet.read_table(io.BytesIO(self.read(name)))
+
+    def ref(self, role: str) -> StoredArtifact:
+        if role not in self.manifest.refs:
+            have = ", ".join(self.manifest.refs) or "none"
+            raise StageError(f"artifact {self.label or self.digest[:12]} has no reference {role!r}; it has: {have}")
+        return StoredArtifact(self._store, self.manifest.refs[role], f"{self.label}.{role}")
+
+
+class SlotWriter:
+    """One output slot: files are written to a scratch folder and become blobs when the unit returns."""
+
+    def __init__(self, slot: str, output: Output, folder: Path) -> None:
+        self._slot, self._output, self._folder = slot, output, folder
+        self._written: dict[str, tuple[bool, JsonObject]] = {}
+        self._kept: dict[str, Entry] = {}
+        self.facets: Facets = {}
+        self.refs: dict[str, str] = {}
+
+    def path(self, name: str, *, derived: bool = False, meta: JsonObject | None = None) -> Path:
+        Entry(name, "", 0)  # refuses names that cannot be entries before anything is written
+        if name in self._written or name in self._kept:
+            raise StageError(f"output {self._slot}: entry {name!r} was asked for twice")
+        self._written[name] = (derived, meta or {})
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def keep(self, entry: Entry) -> None:
+        if entry.name in self._written or entry.name in self._kept:
+            raise StageError(f"output {self._slot}: entry {entry.name!r} comes from two partitions")
+        self._kept[entry.name] = entry
+
+    def facet(self, **facets: bool | int | float | str | None) -> None:
+        for name, value in facets.items():
+            stated = self._output.facets.get(name, value)
+            if stated != value:
+                raise StageError(f"output {self._slot}: facet {name} was stated as {stated!r} and came out as {value!r}")
+        self.facets.update(facets)
+
+    def ref(self, role: str, artifact: Artifact) -> None:
+        self.refs[role] = artifact.digest
+
+    def store_entries(self, store: Store) -> tuple[Entry, ...]:
+        """Move what was written into the store; all entries of the slot in name order."""
+        entries = list(self._kept.values())
+        for name, (derived, meta) in self._written.items():
+            path = self._folder / name
+            if not path.is_file():
+                raise StageError(f"output {self._slot}: entry {name!r} was announced and never written")
+            sha256, size = store.blobs.add_file(path)
+            entries.append(Entry(name, sha256, size, derived, meta))
+        return tuple(sorted(entries, key=lambda entry: entry.name))
+
+
+class UnitCheckpoints:
+    """`pipelines.stage.Checkpoints` on the store's trainer state of one lineage."""
+
+    def __init__(self, kept: CheckpointStore, scratch: Path, provenance: JsonObject) -> None:
+        self._kept, self._scratch, self._provenance = kept, scratch, provenance
+        self.resumed_from: int | None = None
+
+    def save(self, step: int, folder: Path, *, keep_last: int = 2) -> None:
+        self._kept.save(step, folder, keep_last=keep_last, meta=self._provenance)
+
+    def latest(self, at_most: int) -> tuple[int, Path] | None:
+        found = self._kept.latest(at_most, self._scratch)
+        self.resumed_from = found[0] if found else None
+        return found
+
+
+class UnitContext:
+    """`pipelines.stage.Context` for one unit of one attempt."""
+
+    rank = 0
+    world_size = 1
+    rendezvous: str | None = None
+
+    def __init__(self, store: Store, task: Task, config: Any, outputs: Mapping[str, Output], scratch: Path) -> None:
+        self._store, self._task = store, task
+        self.config = config
+        self.scratch = _folder(scratch / "scratch")
+        self.inputs: Mapping[str, Artifact] = {
+            slot: StoredArtifact(store, found[0].digest, found[0].label)
+            for slot, found in task.inputs.items()
+            if slot not in task.many
+        }
+        self.many: Mapping[str, Sequence[Artifact]] = {
+            slot: [StoredArtifact(store, a.digest, a.label) for a in found]
+            for slot, found in task.inputs.items()
+            if slot in task.many
+        }
+        self.slots = {slot: SlotWriter(slot, output, scratch / "out" / slot) for slot, output in outputs.items()}
+        self.out: Mapping[str, SlotWriter] = self.slots
+        self.sources: Mapping[str, Sequence[SourceFile]] = task.sources
+        self.seed = int(getattr(config, "seed", 0) or 0)
+        self.threads = task.threads
+        self.devices = task.devices
+        provenance: JsonObject = {"attempt": f"{task.key}/{task.attempt}", "package": task.package}
+        self.kept = UnitCheckpoints(
+            store.checkpoints(task.lineage), _folder(scratch / "checkpoint"), provenance
+        )
+        self.checkpoints = self.kept
+        self._attempt: Attempt = store.attempt(task.key, task.attempt)
+        self._metrics: StreamWriter | None = None
+        self._pictures: StreamWriter | None = None
+        self._shown = 0.0
+        self.log = logging.getLogger(f"sharpline.{task.stage}")
+        self._logging: logging.Handler | None = None
+
+    def progress(self, done: float, total: float, unit: str = "") -> None:
+        now = time.monotonic()
+        if now - self._shown >= PROGRESS_INTERVAL or done >= total:
+            self._shown = now
+            self._attempt.put_hint(_hint(self._task), {"done": done, "total": total, "unit": unit})
+
+    def metrics(self, step: int, **values: float) -> None:
+        if self._metrics is None:
+            self._metrics = self._attempt.stream("metrics")
+        row: JsonObject = {"step": step, "time": round(time.time(), 3)}
+        row.update({name: float(value) for name, value in values.items()})
+        self._metrics.append(row)
+
+    def image(self, name: str, png: bytes, *, step: int | None = None, caption: str = "") -> None:
+        if self._pictures is None:
+            self._pictures = self._attempt.stream("images")
+        self._attempt.put_picture(name, png)
+        self._pictures.append({"name": name, "step": step, "caption": caption, "time": round(time.time(), 3)})
+
+    def read(self, read: Read) -> bytes:
+        found = self.inputs.get(read.slot)
+        if found is not None:
+            data = found.read(read.entry, read.offset, read.size)
+        else:
+            try:
+                with Path(read.entry).open("rb") as file:
+                    file.seek(read.offset)
+                    data = file.read(read.size)
+            except OSError as error:
+                raise StageError(
+                    f"source file {read.name} could not be read at {read.entry}: {error.strerror}; "
+                    "it was there when the source was listed: run again to list it anew"
+                ) from error
+        if sha256_hex(data) != read.sha256:
+            raise StageError(
+                f"{read.slot}: the bytes of {read.name} changed since they were listed "
+                f"(expected sha256 {read.sha256[:12]}…); run again to list it anew"
+            )
+        return data
+
+    def part_file(self, entry: Entry) -> Path:
+        return self._store.blobs.open(entry.sha256)
+
+    def open_log(self) -> logging.Handler:
+        """Attach the attempt's `log` stream to the stage's logger."""
+        from pipelines.store.attempts import StreamHandler
+
+        self._logging = StreamHandler(self._attempt.stream("log"), {"unit": self._task.title})
+        self.log.addHandler(self._logging)
+        self.log.setLevel(logging.INFO)
+        self.log.propagate = False
+        return self._logging
+
+    def close(self) -> None:
+        """Flush every observation."""
+        for stream in (self._metrics, self._pictures):
+            if stream is not None:
+                stream.close()
+        if self._logging is not None:
+            self.log.removeHandler(self._logging)
+            self._logging.close()
+
+
+def hint_name(partition: str | None) -> str:
+    """The name of the live progress hint of a unit."""
+    return "progress" if partition is None else f"progress-{partition}"
+
+
+def _hint(task: Task) -> str:
+    return hint_name(task.partition.id if task.partition else None)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,183 @@
+"""What travels to a worker and what comes back: JSON, so that no pickled code or object crosses versions."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+from pipelines.artifact import Entry, Facets
+from pipelines.canonical import Json, JsonObject
+from pipelines.errors import StoreError
+from pipelines.stage import Partition, Read, SourceFile, StageError
+
+UnitKind: TypeAlias = Literal["run", "partition", "finish"]
+ErrorKind: TypeAlias = Literal["user", "store", "lost", "internal"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputArtifact:
+    """One artifact connected to a slot: the producing cell's name and the artifact's digest."""
+
+    label: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Resources that one unit occupies while it runs. `memory` in bytes."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory: int = 0
+    custom: Mapping[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, float]:
+        """Flat amounts by name, zero amounts left out."""
+        amounts = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory), **self.custom}
+        return {name: amount for name, amount in amounts.items() if amount}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One unit of one stage, complete: a worker needs nothing but this and the store."""
+
+    kind: UnitKind
+    stage: str
+    uses: str
+    store: str
+    key: str
+    attempt: int
+    lineage: str
+    family: str
+    config: JsonObject
+    inputs: Mapping[str, tuple[InputArtifact, ...]]
+    many: tuple[str, ...]
+    sources: Mapping[str, tuple[SourceFile, ...]]
+    threads: int
+    devices: tuple[str, ...]
+    code: tuple[str, ...]
+    package: str
+    libraries: Mapping[str, str]
+    partition: Partition | None = None
+    partition_key: str | None = None
+    parts: tuple[tuple[Partition, str], ...] = ()
+    extendable: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What people see: ``pairs[3]``, ``pairs (finish)`` or ``teacher``."""
+        if self.partition is not None:
+            return f"{self.stage}[{self.partition.id}]"
+        return f"{self.stage} (finish)" if self.kind == "finish" else self.stage
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: str) -> Task:
+        data: dict[str, Any] = json.loads(text)
+        data["inputs"] = {slot: tuple(InputArtifact(**a) for a in found) for slot, found in data["inputs"].items()}
+        data["sources"] = {f: tuple(SourceFile(**s) for s in files) for f, files in data["sources"].items()}
+        data["partition"] = partition_from(data["partition"]) if data["partition"] else None
+        data["parts"] = tuple((partition_from(part), key) for part, key in data["parts"])
+        for name in ("many", "devices", "code"):
+            data[name] = tuple(data[name])
+        return cls(**data)
+
+
+def partition_from(data: Mapping[str, Any]) -> Partition:
+    """Rebuild a partition from its JSON form."""
+    return Partition(data["id"], data["params"], tuple(Read(**read) for read in data["reads"]), data["weight"])
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a unit did not finish.
+
+    `kind`: ``user`` (the stage's code or data; never retried), ``store`` or ``lost`` (infrastructure;
+    retried), ``internal`` (a defect of ours). `frame` is the innermost line outside the framework.
+    """
+
+    kind: ErrorKind
+    type: str
+    message: str
+    frame: str = ""
+    traceback: str = ""
+
+    @property
+    def retryable(self) -> bool:
+        return self.kind in ("store", "lost")
+
+    def to_json(self) -> JsonObject:
+        return cast(JsonObject, asdict(self))
+
+    @classmethod
+    def from_exception(cls, error: BaseException, package: Path | None = None) -> Failure:
+        """Describe `error` by the innermost frame that is not the framework's own."""
+        package = package or Path(__file__).resolve().parent.parent
+        text = "".join(traceback.format_exception(error))
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [f for f in frames if package not in Path(f.filename).parents]
+        kind: ErrorKind = "user" if theirs or isinstance(error, StageError) else "internal"
+        if isinstance(error, StoreError):
+            kind = "store"
+        if isinstance(error, MemoryError):
+            kind = "user"
+        chosen = _own_frame(theirs or list(frames))
+        frame = ""
+        if chosen is not None:
+            frame = f"{chosen.filename}:{chosen.lineno} in {chosen.name}"
+            if chosen.line:
+                frame += f"\n    {chosen.line}"
+        return cls(kind, type(error).__name__, str(error), frame, text)
+
+
+def _own_frame(frames: Sequence[traceback.FrameSummary]) -> traceback.FrameSummary | None:
+    """The innermost frame in the user's or our stages' code: below it lie libraries."""
+    outside = [f for f in frames if "site-packages" not in f.filename and "/lib/python3" not in f.filename]
+    return (outside or list(frames) or [None])[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished unit: what it wrote by slot, or its failure. `seconds` is wall time inside the worker."""
+
+    entries: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
+    facets: Mapping[str, Facets] = field(default_factory=dict)
+    refs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    seconds: float = 0.0
+    resumed_from: int | None = None
+    failure: Failure | None = None
+
+    def to_text(self) -> str:
+        data: dict[str, Any] = {
+            "entries": {slot: [entry.to_json() for entry in entries] for slot, entries in self.entries.items()},
+            "facets": self.facets,
+            "refs": self.refs,
+            "seconds": self.seconds,
+            "resumed_from": self.resumed_from,
+            "failure": asdict(self.failure) if self.failure else None,
+        }
+        return json.dumps(data, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: str) -> Outcome:
+        data: dict[str, Any] = json.loads(text)
+        entries = {slot: tuple(Entry.from_json(e) for e in found) for slot, found in data["entries"].items()}
+        failure = Failure(**data["failure"]) if data["failure"] else None
+        return cls(entries, data["facets"], data["refs"], data["seconds"], data["resumed_from"], failure)
+
+    @classmethod
+    def failed(cls, failure: Failure, seconds: float = 0.0) -> Outcome:
+        return cls(seconds=seconds, failure=failure)
+
+
+def json_object(value: Json) -> JsonObject:
+    """`value` as a mapping; raises TypeError otherwise."""
+    if not isinstance(value, dict):
+        raise TypeError(f"expected a JSON object, got {type(value).__name__}")
+    return value

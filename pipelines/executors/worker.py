@@ -1,0 +1,135 @@
+"""The one door through which work enters a worker process, whatever executor started it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import StoreError
+from pipelines.executors.context import UnitContext
+from pipelines.executors.task import Failure, Outcome, Task
+from pipelines.registry import add_code, load_stage
+from pipelines.stage import Facets, Output, PartitionResult, Stage
+from pipelines.store.store import Store, open_store
+
+log = logging.getLogger("sharpline.worker")
+
+
+class Mismatch(StoreError):
+    """This worker runs other code or libraries than the driver: results would not be what the key says."""
+
+
+def main(text: str) -> str:
+    """Run one unit. Takes a :class:`Task` and returns an :class:`Outcome`, both as JSON text; never raises."""
+    started = time.perf_counter()
+    try:
+        outcome = run_task(Task.from_text(text))
+    except Exception as error:
+        outcome = Outcome.failed(Failure.from_exception(error), time.perf_counter() - started)
+    return outcome.to_text()
+
+
+def run_task(task: Task) -> Outcome:
+    """Run `task` in this process and move its results into the store."""
+    started = time.perf_counter()
+    add_code(list(task.code))
+    _refuse_mismatch(task)
+    stage = load_stage(task.uses)
+    config = stage.Config.model_validate(task.config)
+    store = _store(task.store)
+    scratch = _scratch(store)
+    try:
+        ctx = UnitContext(store, task, config, _outputs(store, task, stage, config), scratch)
+        ctx.open_log()
+        try:
+            _work(stage(), ctx, store, task)
+        except Exception:
+            ctx.log.exception("%s failed", task.title)
+            raise
+        finally:
+            ctx.close()
+        return Outcome(
+            entries={slot: writer.store_entries(store) for slot, writer in ctx.slots.items()},
+            facets={slot: writer.facets for slot, writer in ctx.slots.items()},
+            refs={slot: writer.refs for slot, writer in ctx.slots.items()},
+            seconds=time.perf_counter() - started,
+            resumed_from=ctx.kept.resumed_from,
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _work(stage: Stage, ctx: UnitContext, store: Store, task: Task) -> None:
+    if task.kind == "partition":
+        assert task.partition is not None
+        stage.run_partition(ctx, task.partition)
+    elif task.kind == "finish":
+        stage.finish(ctx, _parts(store, task))
+    else:
+        stage.run(ctx)
+
+
+def _parts(store: Store, task: Task) -> list[PartitionResult]:
+    rows = store.parts(task.family).load()
+    results = []
+    for partition, key in task.parts:
+        row = rows.get(key)
+        if row is None:
+            raise StoreError(f"{task.stage}[{partition.id}]: its finished row is gone from the partition table")
+        results.append(PartitionResult(partition, {slot: tuple(found) for slot, found in row.entries.items()}))
+    return results
+
+
+def _outputs(store: Store, task: Task, stage: type[Stage], config: Any) -> Mapping[str, Output]:
+    facets: dict[str, Facets | list[Facets]] = {}
+    for slot, found in task.inputs.items():
+        known = [store.trees.get(a.digest).facets for a in found]
+        facets[slot] = known if slot in task.many else known[0]
+    return stage.outputs(config, facets)
+
+
+@lru_cache(maxsize=4)
+def _store(url: str) -> Store:
+    return open_store(url, create=False)
+
+
+def _scratch(store: Store) -> Path:
+    """A fresh folder on the store's own file system where there is one, so that outputs are moved, not copied."""
+    root = store.scratch_root()
+    if root is None:
+        return Path(tempfile.mkdtemp(prefix="sharpline-"))
+    folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _refuse_mismatch(task: Task) -> None:
+    from pipelines.fingerprint import package_fingerprint
+
+    here = package_fingerprint()
+    if here != task.package:
+        raise Mismatch(
+            f"this worker has another Sharpline than the driver: package {here[:12]} here, {task.package[:12]} there; "
+            "install the same version on all nodes, or run with --address so that the code is shipped"
+        )
+    for name, version in task.libraries.items():
+        found = _version(name)
+        if found != version:
+            raise Mismatch(f"this worker has {name} {found or 'missing'}, the driver {version}; install {version} here")
+
+
+@lru_cache(maxsize=64)
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,53 @@
+"""The driver's own account of resources: what is there, what is taken, what can never be had.
+
+Ray queues an infeasible request for ever and says nothing; the ledger refuses it before anything starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipelines.errors import UsageError
+from pipelines.executors.task import Needs
+from pipelines.stage import Resources
+
+EPSILON = 1e-9  # amounts such as 0.1 are added and subtracted many times
+
+
+def needs_of(stage: str, resources: Resources) -> Needs:
+    """What one unit of a stage occupies. A unit without any amount still counts as one CPU."""
+    cpus = 1.0 if resources.cpus is None else float(resources.cpus)
+    return Needs(cpus, float(resources.gpus or 0), resources.memory or 0, dict(resources.custom))
+
+
+class Ledger:
+    """Free amounts by resource name."""
+
+    def __init__(self, capacity: Mapping[str, float]) -> None:
+        self.capacity = dict(capacity)
+        self._free = dict(capacity)
+
+    def refuse_infeasible(self, stage: str, needs: Needs, where: str) -> None:
+        """Raise UsageError when `needs` exceed everything there is."""
+        for name, amount in needs.as_dict().items():
+            have = self.capacity.get(name, 0.0)
+            if amount > have + EPSILON:
+                field = {"CPU": "cpus", "GPU": "gpus"}.get(name, name)
+                raise UsageError(
+                    f"{stage}: one unit needs {amount:g} {name}, and {where} has {have:g} in all; "
+                    f"lower it with --set stages.{stage.split('@')[0]}.resources.{field}=… or use a larger cluster"
+                )
+
+    def take(self, needs: Needs) -> bool:
+        """Occupy `needs` if they are free now; False otherwise."""
+        wanted = needs.as_dict()
+        if any(amount > self._free.get(name, 0.0) + EPSILON for name, amount in wanted.items()):
+            return False
+        for name, amount in wanted.items():
+            self._free[name] -= amount
+        return True
+
+    def give(self, needs: Needs) -> None:
+        """Return what `take` occupied."""
+        for name, amount in needs.as_dict().items():
+            self._free[name] += amount

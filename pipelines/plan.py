@@ -1,0 +1,398 @@
+"""What would happen, and why: one assessment a stage, made from the store and never from a guess.
+
+The same assessment serves ``sharpline plan`` (all stages at once, upstream results assumed as they are now) and
+the scheduler (one stage at a time, when its upstreams are done). It reads; it never writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, cast
+
+from pipelines.artifact import Manifest
+from pipelines.canonical import JsonObject, digest
+from pipelines.errors import StageFailed, UsageError
+from pipelines.executors.context import StoredArtifact
+from pipelines.executors.task import InputArtifact
+from pipelines.fingerprint import CodeFingerprint, code_changes, fingerprint
+from pipelines.graph import Graph
+from pipelines.history import History
+from pipelines.keys import family, lineage, partition_key, source_identity, stage_key, stage_payload
+from pipelines.reasons import Reason, describe_input_change, diff_payloads, nearest
+from pipelines.sources import known_hashes, recall_listing
+from pipelines.spec.model import Spec, StageSpec
+from pipelines.stage import Artifact, Config, FieldRole, Listing, Partition, SourceFile, StageError
+from pipelines.store.keylog import Commit, KeyState
+from pipelines.store.parts import PartRow
+from pipelines.store.store import Store
+
+State: TypeAlias = Literal["cached", "run", "resume", "pending", "lost", "blocked"]
+
+Outputs: TypeAlias = Mapping[str, str]
+"""Artifact digests of one stage by output slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Everything that is named by a stage's key, once its inputs are known."""
+
+    key: str
+    payload: JsonObject
+    family: str
+    lineage: str
+    inputs: Mapping[str, tuple[InputArtifact, ...]]
+    listings: Mapping[str, Listing]
+    code: CodeFingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The units of a partitioned stage, and which of them the partition table already holds."""
+
+    partitions: tuple[Partition, ...]
+    keys: tuple[str, ...]
+    rows: Mapping[str, PartRow] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        return tuple(i for i, key in enumerate(self.keys) if key not in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The state of one stage and the reasons for it. `done` of `total` counts partitions or steps."""
+
+    name: str
+    uses: str
+    state: State
+    reasons: tuple[Reason, ...] = ()
+    identity: Identity | None = None
+    outputs: Outputs | None = None
+    log: KeyState | None = None
+    work: Work | None = None
+    done: float | None = None
+    total: float | None = None
+    unit: str = ""
+
+    def to_json(self) -> JsonObject:
+        return {
+            "stage": self.name,
+            "uses": self.uses,
+            "state": self.state,
+            "reasons": [reason.to_json() for reason in self.reasons],
+            "key": self.identity.key if self.identity else None,
+            "outputs": dict(self.outputs) if self.outputs else None,
+            "done": self.done,
+            "total": self.total,
+            "unit": self.unit,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Assessments of the selected stages in the order in which they would run."""
+
+    stages: Mapping[str, Assessment]
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a run would start anything."""
+        return any(stage.state != "cached" for stage in self.stages.values())
+
+    def to_json(self) -> JsonObject:
+        return {"schema": 1, "stages": [stage.to_json() for stage in self.stages.values()]}
+
+
+class Planner:
+    """Assesses stages of one spec against one store."""
+
+    def __init__(
+        self, spec: Spec, graph: Graph, store: Store, *, rebuild: Collection[str] = (), accept: Collection[str] = ()
+    ) -> None:
+        self.spec, self.graph, self.store = spec, graph, store
+        self._rebuild, self._accept = set(rebuild), frozenset(accept)
+        self._history = History(store, spec.name)
+        self._code: dict[str, CodeFingerprint] = {}
+
+    # -- whole plan
+
+    def plan(self, selected: Collection[str] | None = None) -> Plan:
+        """Assess every selected stage, taking what is committed now as what downstream stages will see."""
+        known: dict[str, Outputs] = {}
+        found: dict[str, Assessment] = {}
+        for name in self.graph.order:
+            assessment = self._planned(name, known, found)
+            if assessment.outputs is not None and assessment.state == "cached":
+                known[name] = assessment.outputs
+            found[name] = assessment
+        if selected is not None:
+            found = {name: a if name in selected else a for name, a in found.items() if name in selected}
+        return Plan(found)
+
+    def _planned(self, name: str, known: Mapping[str, Outputs], found: Mapping[str, Assessment]) -> Assessment:
+        stage = self.spec.stages[name]
+        upstream = [u for u in self.graph.upstream(name) if u not in known]
+        if not upstream:
+            return self.assess(name, known)
+        stuck = [u for u in upstream if found[u].state in ("lost", "blocked")]
+        if stuck:
+            text = f"needs {', '.join(stuck)}, which cannot be had"
+            return Assessment(name, stage.uses, "blocked", (Reason.upstream(stuck, text),))
+        text = f"{', '.join(upstream)} will run; cached if the same bytes come out"
+        if not self._history.candidates(name):
+            text = f"waits for {', '.join(upstream)}"
+        return Assessment(name, stage.uses, "pending", (Reason.upstream(upstream, text),))
+
+    # -- one stage
+
+    def assess(self, name: str, known: Mapping[str, Outputs]) -> Assessment:
+        """The state of stage `name`, whose upstream results are all in `known`."""
+        stage = self.spec.stages[name]
+        try:
+            identity = self.identify(stage, known)
+        except StageError as error:
+            reason = Reason("source", name, None, None, str(error), None)
+            return Assessment(name, stage.uses, "blocked", (reason,))
+        log = self.store.key_log(identity.key).state()
+        commit = log.committed
+        if name in self._rebuild:
+            return self._to_build(stage, identity, log, [Reason.rebuild("--rebuild was given")])
+        if commit is not None and not log.rebuild:
+            return self._committed(stage, identity, log, commit)
+        asked = [Reason.rebuild("a rebuild was asked for and has not finished")] if log.rebuild else []
+        return self._to_build(stage, identity, log, asked)
+
+    def identify(self, stage: StageSpec, known: Mapping[str, Outputs]) -> Identity:
+        """Key, family and lineage of a stage. Lists its sources (stat only)."""
+        inputs = {slot: tuple(self._resolve(ref, known) for ref in refs) for slot, refs in stage.inputs.items()}
+        listings = dict(stage.stage.list_sources(stage.config))
+        slots = stage.stage.inputs
+        digests: dict[str, str | list[str]] = {
+            slot: [a.digest for a in found] if slots[slot].many else found[0].digest for slot, found in inputs.items()
+        }
+        code = self.code_of(stage)
+        in_key = code.digest if stage.stage.code_policy == "key" else None
+        sources = {name: source_identity(listing) for name, listing in listings.items()}
+        payload = stage_payload(stage.stage, stage.config, digests, sources, in_key)
+        return Identity(
+            key=stage_key(payload),
+            payload=payload,
+            family=family(payload),
+            lineage=lineage(stage.stage, stage.config, payload),
+            inputs=inputs,
+            listings=listings,
+            code=code,
+        )
+
+    def code_of(self, stage: StageSpec) -> CodeFingerprint:
+        """The code fingerprint of a stage's class, computed once a plan."""
+        if stage.uses not in self._code:
+            self._code[stage.uses] = fingerprint(stage.stage, self.spec.code)
+        return self._code[stage.uses]
+
+    def _resolve(self, ref: Any, known: Mapping[str, Outputs]) -> InputArtifact:
+        if ref.stage is None:
+            return InputArtifact(ref.label, str(ref.uri).removeprefix("artifact:"))
+        outputs = known[ref.stage]
+        slot = ref.output or next(iter(outputs))
+        return InputArtifact(ref.label, outputs[slot])
+
+    # -- committed
+
+    def _committed(self, stage: StageSpec, identity: Identity, log: KeyState, commit: Commit) -> Assessment:
+        gone = self._gone(commit.outputs)
+        if not gone:
+            drift = self._drift(stage, identity, log, commit)
+            return Assessment(stage.name, stage.uses, "cached", drift, identity, dict(commit.outputs), log)
+        reason = Reason("lost", stage.name, None, None, f"committed, but its bytes are gone: {gone}", None)
+        if commit.meta.get("reproducible", True):
+            return self._to_build(stage, identity, log, [reason])
+        advice = Reason(
+            "lost", stage.name, None, None, f"it is not reproducible; `--rebuild {stage.name}` builds another", None
+        )
+        return Assessment(stage.name, stage.uses, "lost", (reason, advice), identity, None, log)
+
+    def _gone(self, outputs: Outputs) -> str:
+        """What is missing of committed artifacts: trees always, blobs where asking is cheap."""
+        for slot, digest in outputs.items():
+            if not self.store.trees.has(digest):
+                return f"{slot} (manifest {digest[:12]})"
+            if self.store.is_local:
+                manifest = self.store.trees.get(digest)
+                missing = self.store.blobs.missing([entry.sha256 for entry in manifest.entries])
+                if missing:
+                    names = [entry.name for entry in manifest.entries if entry.sha256 in missing]
+                    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+                    return f"{slot}: {', '.join(names[:3])}{more}"
+        return ""
+
+    def _drift(self, stage: StageSpec, identity: Identity, log: KeyState, commit: Commit) -> tuple[Reason, ...]:
+        """Advisory stages: code that changed since the commit and was not accepted."""
+        built = cast("JsonObject", commit.meta.get("code") or {})
+        digest = built.get("digest")
+        if stage.stage.code_policy == "key" or not digest or stage.name in self._accept:
+            return ()
+        if identity.code.digest in (digest, *log.accepted):
+            return ()
+        changed = code_changes(cast("dict[str, str]", built.get("files", {})), identity.code.files)
+        text = (
+            f"code: {', '.join(changed[:5])} changed since this was built; the result is kept: "
+            f"`sharpline accept {stage.name}` or `--rebuild {stage.name}` decides"
+        )
+        return (Reason("advisory", "code", cast(str, digest), identity.code.digest, text, None),)
+
+    # -- to build
+
+    def _to_build(
+        self, stage: StageSpec, identity: Identity, log: KeyState, because: Sequence[Reason]
+    ) -> Assessment:
+        base = Assessment(stage.name, stage.uses, "run", tuple(because), identity, None, log)
+        fresh = bool(because) and any(reason.kind == "rebuild" for reason in because)
+        base = self._with_progress(stage, identity, base)
+        if base.reasons and (fresh or base.state == "resume"):
+            return base
+        return replace(base, reasons=(*base.reasons, *self._why(stage, identity)))
+
+    def _with_progress(self, stage: StageSpec, identity: Identity, base: Assessment) -> Assessment:
+        if stage.stage.is_partitioned():
+            return self._with_partitions(stage, identity, base)
+        total = horizon(stage.config)
+        if total is None:
+            return base
+        generation = self.generation(base)
+        steps = [s for s in self.store.checkpoints(lineage_of(identity, generation)).steps() if s <= total]
+        if not steps:
+            return replace(base, total=float(total), unit="steps")
+        reason = Reason("partition", stage.name, None, None, f"checkpoint at step {max(steps)} of {total}", None)
+        return replace(
+            base, state="resume", reasons=(*base.reasons, reason), done=float(max(steps)), total=float(total),
+            unit="steps",
+        )  # fmt: skip
+
+    def _with_partitions(self, stage: StageSpec, identity: Identity, base: Assessment) -> Assessment:
+        sources = known_hashes(self.store, identity.listings)
+        if sources is None:
+            return base
+        work = self.work(stage, identity, sources, base)
+        total, left = len(work.keys), len(work.missing)
+        counted = replace(base, work=work, done=float(total - left), total=float(total), unit="partitions")
+        if left == total:
+            return counted
+        reason = Reason("partition", stage.name, None, None, f"{left} of {total} partitions left", None)
+        return replace(counted, state="resume", reasons=(*base.reasons, reason))
+
+    def work(
+        self, stage: StageSpec, identity: Identity, sources: Mapping[str, Sequence[SourceFile]], base: Assessment
+    ) -> Work:
+        """All partitions of a stage with their keys, and the finished ones that still may be used."""
+        artifacts: dict[str, Artifact] = {
+            slot: StoredArtifact(self.store, found[0].digest, found[0].label)
+            for slot, found in identity.inputs.items()
+            if not stage.stage.inputs[slot].many
+        }
+        partitions = tuple(stage.stage.partitions(stage.config, artifacts, sources))
+        _refuse_twins(stage, partitions)
+        keys = tuple(partition_key(identity.family, part) for part in partitions)
+        table = self.store.parts(identity.family).load()
+        rows = {key: table[key] for key in keys if key in table}
+        generation = self.generation(base)
+        if generation is not None:
+            rows = {k: row for k, row in rows.items() if _made_since(row, identity.key, generation)}
+        return Work(partitions, keys, rows)
+
+    def takes_rebuild(self, name: str) -> bool:
+        """Whether ``--rebuild`` names this stage and is not yet in its key log."""
+        return name in self._rebuild
+
+    def rebuild_recorded(self, name: str) -> None:
+        """From now on the key log says that the stage is to be rebuilt."""
+        self._rebuild.discard(name)
+
+    def earlier_signatures(self, name: str) -> list[str]:
+        """Listings that earlier builds of the stage hashed, latest first."""
+        found = []
+        for earlier in self._history.candidates(name):
+            sources = cast("dict[str, dict[str, str]]", earlier.payload.get("sources") or {})
+            found += [source["signature"] for source in sources.values()]
+        return found
+
+    def generation(self, assessment: Assessment) -> int | None:
+        """The record number of the rebuild that is under way, if one is: older partial work does not count."""
+        log = assessment.log
+        if assessment.name in self._rebuild:
+            return log.next_n if log else 0
+        return log.rebuild_n if log and log.rebuild else None
+
+    # -- reasons
+
+    def _why(self, stage: StageSpec, identity: Identity) -> list[Reason]:
+        candidates = self._history.candidates(stage.name)
+        payloads = [c.payload for c in candidates if c.key != identity.key]
+        chosen = nearest(identity.payload, payloads)
+        if chosen is None:
+            return [Reason("new", stage.name, None, None, "never built here", None)]
+        earlier = next(c for c in candidates if c.payload is chosen)
+        found = diff_payloads(chosen, identity.payload, lambda path: _where(stage, path))
+        return [self._refined(stage, identity, earlier.files, reason) for reason in found]
+
+    def _refined(
+        self, stage: StageSpec, identity: Identity, files: Mapping[str, str], reason: Reason
+    ) -> Reason:
+        """Say what lies behind a changed digest: entries of an input, names of a listing, files of the code."""
+        if reason.kind == "code" and files:
+            changed = code_changes(dict(files), identity.code.files)
+            if changed:
+                return replace(reason, text=f"code: {', '.join(changed[:5])}")
+        if reason.kind == "input" and isinstance(reason.before, str) and isinstance(reason.after, str):
+            change = describe_input_change(self._manifest(reason.before), self._manifest(reason.after))
+            return replace(reason, text=f"{reason.path}: {change}") if change else reason
+        if reason.kind == "source" and reason.path.endswith("signature"):
+            return self._describe_listing(identity, reason)
+        return reason
+
+    def _describe_listing(self, identity: Identity, reason: Reason) -> Reason:
+        from pipelines.reasons import describe_listing_change
+
+        name = reason.path.split(".")[-2]
+        before = recall_listing(self.store, str(reason.before))
+        after = identity.listings.get(name)
+        if before is None or after is None:
+            return reason
+        return replace(reason, text=f"{name}: {describe_listing_change(before, after)}")
+
+    def _manifest(self, digest: str) -> Manifest | None:
+        return self.store.trees.get(digest) if self.store.trees.has(digest) else None
+
+
+def horizon(config: Config) -> int | None:
+    """The value of a trainer's `Extendable` field (how many steps in all), or None where there is none."""
+    for name, info in type(config).model_fields.items():
+        if any(isinstance(mark, FieldRole) and mark.role == "extendable" for mark in info.metadata):
+            return int(getattr(config, name))
+    return None
+
+
+def lineage_of(identity: Identity, generation: int | None) -> str:
+    """Where trainer state lives: a rebuild starts its own line, so that it cannot resume what it replaces."""
+    return identity.lineage if generation is None else digest([identity.lineage, "rebuild", generation])
+
+
+def _made_since(row: PartRow, key: str, generation: int) -> bool:
+    made_by, _, attempt = row.attempt.rpartition("/")
+    return made_by == key and int(attempt) > generation
+
+
+def _refuse_twins(stage: StageSpec, partitions: Sequence[Partition]) -> None:
+    ids = [part.id for part in partitions]
+    if len(set(ids)) != len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise StageFailed(f"{stage.name}: {stage.uses} made two partitions called {twice!r}; ids must differ")
+    if not partitions:
+        raise UsageError(f"{stage.name}: {stage.uses} has no partitions: its inputs are empty")
+
+
+def _where(stage: StageSpec, path: str) -> str | None:
+    location = stage.where(path)
+    return f"{location.file}:{location.line}" if location else None
