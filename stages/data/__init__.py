@@ -1,0 +1,1 @@
+"""What stages share about data: tar packs and shards, pixels, index tables, sample order, reading pairs."""

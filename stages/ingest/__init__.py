@@ -1,0 +1,1 @@
+"""Stages that bring data into a store."""
