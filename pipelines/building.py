@@ -61,7 +61,7 @@ class Building:
         assert assessment.identity is not None
         self.drive, self.stage, self.claim = drive, stage, claim
         self.identity: Identity = assessment.identity
-        self.needs = needs_of(stage.name, stage.resources)
+        self.needs = needs_of(stage.resources)
         self.result: Outputs | None = None
         self.failure: Failure | None = None
         self.partial = False

@@ -14,7 +14,7 @@ from pipelines.stage import Resources
 EPSILON = 1e-9  # amounts such as 0.1 are added and subtracted many times
 
 
-def needs_of(stage: str, resources: Resources) -> Needs:
+def needs_of(resources: Resources) -> Needs:
     """What one unit of a stage occupies. A unit without any amount still counts as one CPU."""
     cpus = 1.0 if resources.cpus is None else float(resources.cpus)
     return Needs(cpus, float(resources.gpus or 0), resources.memory or 0, dict(resources.custom))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal, TypeAlias, cast
 
 from pipelines.artifact import Manifest
@@ -128,7 +127,7 @@ class Planner:
                 known[name] = assessment.outputs
             found[name] = assessment
         if selected is not None:
-            found = {name: a if name in selected else a for name, a in found.items() if name in selected}
+            found = {name: a for name, a in found.items() if name in selected}
         return Plan(found)
 
     def _planned(self, name: str, known: Mapping[str, Outputs], found: Mapping[str, Assessment]) -> Assessment:
@@ -139,11 +138,11 @@ class Planner:
         stuck = [u for u in upstream if found[u].state in ("lost", "blocked")]
         if stuck:
             text = f"needs {', '.join(stuck)}, which cannot be had"
-            return Assessment(name, stage.uses, "blocked", (Reason.upstream(stuck, text),))
+            return Assessment(name, stage.uses, "blocked", (Reason("upstream", "inputs", None, list(stuck), text),))
         text = f"{', '.join(upstream)} will run; cached if the same bytes come out"
         if not self._history.candidates(name):
             text = f"waits for {', '.join(upstream)}"
-        return Assessment(name, stage.uses, "pending", (Reason.upstream(upstream, text),))
+        return Assessment(name, stage.uses, "pending", (Reason("upstream", "inputs", None, list(upstream), text),))
 
     # -- one stage
 
@@ -216,11 +215,11 @@ class Planner:
 
     def _gone(self, outputs: Outputs) -> str:
         """What is missing of committed artifacts: trees always, blobs where asking is cheap."""
-        for slot, digest in outputs.items():
-            if not self.store.trees.has(digest):
-                return f"{slot} (manifest {digest[:12]})"
+        for slot, tree in outputs.items():
+            if not self.store.trees.has(tree):
+                return f"{slot} (manifest {tree[:12]})"
             if self.store.is_local:
-                manifest = self.store.trees.get(digest)
+                manifest = self.store.trees.get(tree)
                 missing = self.store.blobs.missing([entry.sha256 for entry in manifest.entries])
                 if missing:
                     names = [entry.name for entry in manifest.entries if entry.sha256 in missing]
@@ -245,9 +244,7 @@ class Planner:
 
     # -- to build
 
-    def _to_build(
-        self, stage: StageSpec, identity: Identity, log: KeyState, because: Sequence[Reason]
-    ) -> Assessment:
+    def _to_build(self, stage: StageSpec, identity: Identity, log: KeyState, because: Sequence[Reason]) -> Assessment:
         base = Assessment(stage.name, stage.uses, "run", tuple(because), identity, None, log)
         fresh = bool(because) and any(reason.kind == "rebuild" for reason in because)
         base = self._with_progress(stage, identity, base)
@@ -337,9 +334,7 @@ class Planner:
         found = diff_payloads(chosen, identity.payload, lambda path: _where(stage, path))
         return [self._refined(stage, identity, earlier.files, reason) for reason in found]
 
-    def _refined(
-        self, stage: StageSpec, identity: Identity, files: Mapping[str, str], reason: Reason
-    ) -> Reason:
+    def _refined(self, stage: StageSpec, identity: Identity, files: Mapping[str, str], reason: Reason) -> Reason:
         """Say what lies behind a changed digest: entries of an input, names of a listing, files of the code."""
         if reason.kind == "code" and files:
             changed = code_changes(dict(files), identity.code.files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 import signal
 import socket
 import sys
@@ -54,8 +55,8 @@ class ExecutorChoice:
 class Recorder:
     """Sends every event to the run's record and to the display, and keeps one pointer a stage."""
 
-    def __init__(self, record: RunRecord, display: EventSink) -> None:
-        self._record, self._display = record, display
+    def __init__(self, record: RunRecord, display: EventSink, store: str) -> None:
+        self._record, self._display, self.store = record, display, store
         self._pointers: dict[str, JsonObject] = {}
 
     def emit(self, event: Event) -> None:
@@ -99,7 +100,7 @@ def run(
     rebuild: Sequence[str] = (),
     argv: Sequence[str] = (),
 ) -> RunResult:
-    """Build whatever of `spec` is not in the store yet, and record the run. Ctrl-C ends it cleanly (status interrupted).
+    """Build whatever of `spec` is not in the store yet, and record the run. Ctrl-C ends it cleanly.
 
     Raises SharplineError subclasses for usage errors, held leases (when not waiting) and lost clusters; a
     failing stage is a status, not an exception.
@@ -108,7 +109,7 @@ def run(
     started = time.monotonic()
     run_id = new_run_id(spec.name)
     record = store.run(run_id)
-    recorder = Recorder(record, display)
+    recorder = Recorder(record, display, store.url)
     holder = Holder.current(run_id)
     planner = Planner(spec, graph, store, rebuild=rebuild)
     plan = planner.plan(options.selected)
@@ -139,7 +140,10 @@ def run(
         status = "interrupted"
     finally:
         _finish(recorder, record, scheduler, status, time.monotonic() - started)
-    return RunResult(run_id, status, _report(store, run_id))
+    report = _report(store, run_id)
+    if report is not None:
+        display.emit(Event("report.written", None, {"report": str(report)}))
+    return RunResult(run_id, status, report)
 
 
 def make_executor(choice: ExecutorChoice, store: Store, spec: Spec) -> Executor:
@@ -177,6 +181,8 @@ def _announce(
         "executor": choice.name if choice.address is None else f"ray at {choice.address}",
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "store": recorder.store,
+        "command": "sharpline " + shlex.join(argv),
         "argv": list(argv),
         "versions": versions,
     }
@@ -238,7 +244,7 @@ def _report(store: Store, run_id: str) -> Path | None:
 def _interruptible() -> Iterator[None]:
     """SIGTERM ends the run as Ctrl-C does; a second Ctrl-C no longer waits for anything."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         raise KeyboardInterrupt
 

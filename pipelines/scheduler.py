@@ -255,7 +255,7 @@ class Scheduler:
         if self._executor is None or self._ledger is None:
             self._executor = self._start_executor()
             self._ledger = Ledger(self._executor.capacity())
-        needs = needs_of(building.stage.name, building.stage.resources)
+        needs = needs_of(building.stage.resources)
         self._ledger.refuse_infeasible(building.stage.name, needs, self._executor.name)
 
     # -- units

@@ -81,7 +81,7 @@ class SlotWriter:
         for name, value in facets.items():
             stated = self._output.facets.get(name, value)
             if stated != value:
-                raise StageError(f"output {self._slot}: facet {name} was stated as {stated!r} and came out as {value!r}")
+                raise StageError(f"output {self._slot}: facet {name} was stated as {stated!r}, and came out {value!r}")
         self.facets.update(facets)
 
     def ref(self, role: str, artifact: Artifact) -> None:
@@ -143,9 +143,7 @@ class UnitContext:
         self.threads = task.threads
         self.devices = task.devices
         provenance: JsonObject = {"attempt": f"{task.key}/{task.attempt}", "package": task.package}
-        self.kept = UnitCheckpoints(
-            store.checkpoints(task.lineage), _folder(scratch / "checkpoint"), provenance
-        )
+        self.kept = UnitCheckpoints(store.checkpoints(task.lineage), _folder(scratch / "checkpoint"), provenance)
         self.checkpoints = self.kept
         self._attempt: Attempt = store.attempt(task.key, task.attempt)
         self._metrics: StreamWriter | None = None

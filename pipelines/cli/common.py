@@ -1,0 +1,71 @@
+"""What several commands do first: load the spec, build its graph, open its store, read a selection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.graph import Graph
+    from pipelines.spec.model import Spec
+    from pipelines.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A selection with ``[failed]`` looked up: stages (None: all) and, for some, partition ids."""
+
+    stages: frozenset[str] | None = None
+    partitions: dict[str, frozenset[str]] = field(default_factory=dict)
+
+
+def open_spec(path: Path, overrides: Sequence[str], store: str | None) -> tuple[Spec, Graph, Store]:
+    """Load `path`, check it as a whole, open its store (or `store` instead)."""
+    from pipelines.graph import build_graph
+    from pipelines.spec.load import load_spec
+    from pipelines.store.store import open_store
+
+    spec = load_spec(path, overrides)
+    return spec, build_graph(spec), open_store(store or spec.store)
+
+
+def choose(texts: Sequence[str], graph: Graph, store: Store, spec: Spec) -> Chosen:
+    """Read ``--select`` texts. Nothing given selects everything."""
+    from pipelines.spec.select import parse_select
+
+    if not texts:
+        return Chosen()
+    selection = parse_select(texts, graph)
+    partitions = {
+        name: frozenset(_failed_partitions(name, spec, store) if wanted == "failed" else wanted)
+        for name, wanted in selection.partitions.items()
+    }
+    return Chosen(frozenset(selection.stages), partitions)
+
+
+def stages_named(names: Sequence[str], graph: Graph) -> tuple[str, ...]:
+    """Cells named by `names` (a matrix stage's own name means all its cells). Raises UsageError with the nearest."""
+    from pipelines.spec.select import parse_select
+
+    if not names:
+        return ()
+    chosen = parse_select(names, graph).stages
+    return tuple(name for name in graph.order if name in chosen)
+
+
+def _failed_partitions(name: str, spec: Spec, store: Store) -> frozenset[str]:
+    """Partitions that failed in the latest attempt of the stage's current key."""
+    from pipelines.graph import build_graph
+    from pipelines.plan import Planner
+
+    assessment = Planner(spec, build_graph(spec), store).plan().stages[name]
+    if assessment.identity is None:
+        return frozenset()
+    for attempt in reversed(store.attempts(assessment.identity.key)):
+        record = store.attempt(assessment.identity.key, attempt).get_json("failed.json")
+        if record is not None:
+            ids = record.get("partitions")
+            return frozenset(str(i) for i in ids) if isinstance(ids, list) else frozenset()
+    return frozenset()
