@@ -49,7 +49,9 @@ def _identity(stage: type[Stage], config: Config, drop: frozenset[str]) -> JsonO
     try:
         return dump(config, drop) if stated is None else prune(stated, config, drop)
     except NotCanonical as error:
-        raise Unkeyable(f"{stage.name}: {error}") from error
+        raise Unkeyable(
+            f"{stage.name}: {error} (and type a location as Source, a setting of speed as Execution)"
+        ) from error
 
 
 def source_identity(listing: Listing) -> JsonObject:

@@ -58,7 +58,7 @@ class Modules:
         """The first-party modules that run when `module` meets `found`: the target and every package above it."""
         if found.level:
             above = module.package.split(".")
-            above = above[: len(above) - found.level + 1]
+            above = above[: max(0, len(above) - found.level + 1)]
             target = ".".join([*above, found.module] if found.module else above)
         else:
             target = found.module

@@ -103,15 +103,15 @@ def _explain_config(path: str, old: _Side, new: _Side, where: Where) -> Iterator
         yield _reason("config", place, before, after, _say(place, before, after), _locate(where, place))
 
 
-def _explain_version(path: str, old: _Side, new: _Side, where: Where) -> Iterator[Reason]:
+def _explain_version(path: str, old: _Side, new: _Side, _where: Where) -> Iterator[Reason]:
     yield _reason("version", path, old, new, _say("version of the stage", old, new))
 
 
-def _explain_code(path: str, old: _Side, new: _Side, where: Where) -> Iterator[Reason]:
+def _explain_code(path: str, old: _Side, new: _Side, _where: Where) -> Iterator[Reason]:
     yield _reason("code", path, old, new, "code: changed")
 
 
-def _explain_libraries(path: str, old: _Side, new: _Side, where: Where) -> Iterator[Reason]:
+def _explain_libraries(path: str, old: _Side, new: _Side, _where: Where) -> Iterator[Reason]:
     for name, before, after in _members(old, new):
         was, now = ("none" if isinstance(side, _Missing) else side for side in (before, after))
         yield _reason("library", f"{path}.{name}", before, after, f"library {name}: {was} -> {now}")
