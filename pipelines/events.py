@@ -2,7 +2,7 @@
 
 One :class:`Event` is one line of ``runs/<run>/events``, one update of the terminal, one line of
 ``sharpline run --json``. Consumers ignore types and fields that they do not know.
-An error's `frame` is the innermost one in the user's code, {file, line, function, source}, or null.
+An error's `frame` is the innermost one in the user's code: ``file:line in function``, then its source line.
 
 ======================  ======================================================================================
 type                    data
@@ -20,6 +20,7 @@ type                    data
 ``stage.failed``        partition or null, error {kind (user|lost|store|internal), type, message, frame, traceback}, log
 ``stage.skipped``       because (text): an upstream failed, or the run stopped
 ``run.finished``        status (ok|failed|interrupted), seconds, built, reused, failed, skipped (counts)
+``report.written``      report (path); told to displays only, since the report is made from the record
 ``report.written``      report (path or URL of report.html); for the terminal only, after ``run.finished``
 ======================  ======================================================================================
 """

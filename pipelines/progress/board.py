@@ -89,8 +89,9 @@ class Failure:
 
 
 def _frame(value: Json) -> Frame | None:
-    if isinstance(value, str) and value:
-        return Frame(file=value)
+    if isinstance(value, str) and value.strip():
+        where, _, source = value.strip().partition("\n")
+        return Frame(file=where, source=source.strip())
     data = as_object(value)
     if not data:
         return None
@@ -178,7 +179,8 @@ class Board:
         if stated:
             return stated
         argv = as_texts(self.start.get("argv"))
-        return shlex.join(["sharpline", *argv[1:]]) if argv else ""
+        own = bool(argv) and argv[0].replace("\\", "/").rsplit("/", 1)[-1] in ("sharpline", "main.py", "__main__.py")
+        return shlex.join(["sharpline", *(argv[1:] if own else argv)]) if argv else ""
 
     def count(self, phase: Phase) -> int:
         return sum(stage.phase == phase for stage in self.stages.values())
