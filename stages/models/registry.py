@@ -1,0 +1,83 @@
+"""From a model artifact to a module that super-resolves, without the caller naming a class.
+
+A model artifact holds ``model.json`` (the card: how to build it), ``weights.safetensors`` (EMA weights) and
+``provenance.json`` (what it was trained on). A new family adds one line to :data:`FAMILIES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from stages.models.weights import read_weights, write_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipelines.stage import Artifact, JsonObject, OutputWriter
+
+CARD_SCHEMA: Final = 1
+FAMILIES: Final[dict[str, str]] = {"resshift": "stages.models.resshift:ResShiftModel"}
+"""Family -> ``module:Class``; the class is built from the card's `constructor` by keyword."""
+
+
+class SuperResolver(Protocol):
+    """What every family offers to evaluation and export."""
+
+    family: str
+    scale: int
+
+    def super_resolve(self, lr: Tensor, *, steps: int | None = None, seed: int = 0, name: str = "") -> Tensor:
+        """lr float [3, h, w] in [0, 1] -> [3, h*scale, w*scale] in [0, 1]; noise from (`seed`, `name`) only."""
+        ...
+
+    def evaluations(self, steps: int | None = None) -> int:
+        """Network evaluations that one image costs."""
+        ...
+
+    def to(self, device: str) -> SuperResolver: ...
+
+
+def build_model(card: Mapping[str, Any]) -> Any:
+    """A freshly initialised module of the card's family. Raises ValueError for a family or schema unknown here."""
+    if card.get("schema") != CARD_SCHEMA:
+        raise ValueError(
+            f"model.json: expected schema {CARD_SCHEMA}, got {card.get('schema')!r}; the model was written by "
+            "another version of Sharpline: use that version, or train the model again"
+        )
+    family = card["family"]
+    if family not in FAMILIES:
+        raise ValueError(f"model family {family!r} is unknown here; known: {', '.join(sorted(FAMILIES))}")
+    module, _, name = FAMILIES[family].partition(":")
+    return getattr(importlib.import_module(module), name)(**card["constructor"])
+
+
+def load_model(artifact: Artifact, device: str = "cpu") -> SuperResolver:
+    """Rebuild a model artifact with its weights, in evaluation mode on `device`."""
+    model = build_model(json.loads(artifact.read("model.json")))
+    model.load_state_dict(read_weights(artifact.open("weights.safetensors")))
+    return cast(SuperResolver, model.eval().to(device))
+
+
+def save_model(
+    out: OutputWriter, family: str, constructor: Mapping[str, Any], weights: Mapping[str, Tensor], card: JsonObject
+) -> None:
+    """Write card and weights of a model of `family`; `card` adds facts for readers (preprocessing, sampler)."""
+    text = {"schema": CARD_SCHEMA, "family": family, "constructor": dict(constructor), **card}
+    out.path("model.json").write_text(json.dumps(text, indent=1, sort_keys=True) + "\n")
+    write_weights(out.path("weights.safetensors"), weights)
+
+
+def save_provenance(out: OutputWriter, sources: Iterable[str]) -> None:
+    """Write the sha256 of every source image that training could see, sorted."""
+    text = {"schema": 1, "sources": sorted(set(sources))}
+    out.path("provenance.json").write_text(json.dumps(text, indent=1) + "\n")
+
+
+def trained_on(artifact: Artifact) -> set[str]:
+    """The source digests in a model's provenance; empty when it states none."""
+    if not any(entry.name == "provenance.json" for entry in artifact.manifest.entries):
+        return set()
+    return set(json.loads(artifact.read("provenance.json"))["sources"])

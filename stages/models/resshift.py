@@ -1,0 +1,90 @@
+"""A ResShift super-resolver: process, denoiser and autoencoder as one module that is trained, saved and sampled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from stages.diffusion.noise import Noise
+from stages.diffusion.resshift import ResShift
+from stages.models.autoencoders import build_autoencoder
+from stages.models.padding import pad_to_multiple
+from stages.models.unet import UNet
+
+
+class ResShiftModel(nn.Module):
+    """Denoiser f(z_t, y, t) -> z0 with everything around it. Built from the plain JSON of :meth:`config`.
+
+    LR conditioning is LR *pixels* in [-1, 1] beside z_t, never the latent (arXiv 2307.12348, 3.1 "extension to
+    latent space"). With `residual` the network's output is added to z_y, so a new network, whose last layer
+    is zero, answers exactly the encoded bicubic image.
+    """
+
+    family = "resshift"
+
+    def __init__(
+        self, *, scale: int, autoencoder: str, residual: bool, network: dict[str, Any], process: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.constructor = {
+            "scale": scale, "autoencoder": autoencoder, "residual": residual, "network": network, "process": process,
+        }  # fmt: skip
+        self.scale = scale
+        self.residual = residual
+        self.process = ResShift.create(**process)
+        self.autoencoder = build_autoencoder(autoencoder, scale)
+        self.denoiser = UNet(self.autoencoder.channels + 3, self.autoencoder.channels, **network)
+
+    @property
+    def multiple(self) -> int:
+        """LR heights and widths that the network takes are multiples of this."""
+        latent: int = self.denoiser.multiple * self.autoencoder.factor
+        return max(1, latent // self.scale)
+
+    def encode_pair(self, lr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
+        """(z0, z_y) of images in [0, 1]: lr [B, 3, h, w], hr [B, 3, h*scale, w*scale]."""
+        return self.autoencoder.encode(2 * hr - 1), self.encode_lr(lr)
+
+    def encode_lr(self, lr: Tensor) -> Tensor:
+        """z_y: the latent of the bicubic up-sampled LR image, neither antialiased nor clamped (as upstream)."""
+        up = interpolate(2 * lr - 1, scale_factor=float(self.scale), mode="bicubic")
+        return self.autoencoder.encode(up)
+
+    def predict_x0(self, z_t: Tensor, t: Tensor, lr: Tensor, zy: Tensor, process: ResShift | None = None) -> Tensor:
+        """The denoiser's z0 for z_t [B, C, H, W] at steps `t` int64 [B]; lr [B, 3, h, w] in [0, 1].
+
+        Only the input is scaled to unit variance; answer and target are plain latents.
+        """
+        process = process or self.process
+        pixels = 2 * lr - 1
+        if pixels.shape[-2:] != z_t.shape[-2:]:
+            pixels = interpolate(pixels, size=z_t.shape[-2:], mode="bicubic")
+        labels = torch.tensor(process.labels)[t.cpu()].to(z_t.device)
+        out: Tensor = self.denoiser(torch.cat([process.input_scale(t, z_t) * z_t, pixels], dim=1), labels)
+        return zy + out if self.residual else out
+
+    @torch.no_grad()
+    def super_resolve(self, lr: Tensor, *, steps: int | None = None, seed: int = 0, name: str = "") -> Tensor:
+        """One image: lr float [3, h, w] in [0, 1] of any size -> [3, h*scale, w*scale] in [0, 1].
+
+        `steps` defaults to the trained process. The noise depends on `seed` and the image's `name` only.
+        """
+        height, width = lr.shape[-2:]
+        padded = pad_to_multiple(lr[None], self.multiple)
+        process = self.process.respaced(steps or self.process.timesteps)
+        zy = self.encode_lr(padded)
+        source = Noise(seed)
+
+        def noise(k: int) -> Tensor:
+            return source.normal(f"sample/{k}", [name], zy.shape[1:]).to(zy)
+
+        z0 = process.sample(zy, lambda z, t: self.predict_x0(z, t, padded, zy, process), noise)
+        image = (self.autoencoder.decode(z0)[0] + 1) / 2
+        return image[:, : height * self.scale, : width * self.scale].clamp(0, 1)
+
+    def evaluations(self, steps: int | None = None) -> int:
+        """Network evaluations for one image."""
+        return steps or self.process.timesteps

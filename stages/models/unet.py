@@ -1,0 +1,124 @@
+"""A small residual UNet: the shape of the papers' denoisers at a size that two CPU cores can train.
+
+GroupNorm, SiLU and 3x3 convolutions; the time step enters every block by scale and shift (FiLM, as
+`use_scale_shift_norm` of the ADM family); attention, if asked for, sits at the lowest resolution only.
+The last convolution starts at zero, so an untrained network answers 0 everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, scaled_dot_product_attention, silu
+
+
+def time_embedding(t: Tensor, size: int) -> Tensor:
+    """Sine and cosine features [B, size] of integer steps `t` [B], periods from 2 pi to 10,000 x 2 pi."""
+    half = size // 2
+    frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=t.device) / half)
+    angles = t[:, None].float() * frequencies[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def start_at_zero(layer: nn.Conv2d) -> nn.Conv2d:
+    """The same layer with all weights zero: what it is part of starts as if it were not there."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def group_norm(channels: int, groups: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(groups, channels), channels)
+
+
+class ResBlock(nn.Module):
+    """Two convolutions around a FiLM of the time embedding, beside a skip; the second convolution starts at zero."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int, groups: int) -> None:
+        super().__init__()
+        self.norm_in = group_norm(inputs, groups)
+        self.conv_in = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.film = nn.Linear(embedding, 2 * outputs)
+        self.norm_out = group_norm(outputs, groups)
+        self.conv_out = start_at_zero(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv_in(silu(self.norm_in(x)))
+        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
+        h = self.conv_out(silu(self.norm_out(h) * (1 + scale) + shift))
+        out: Tensor = self.skip(x) + h
+        return out
+
+
+class Attention(nn.Module):
+    """Global self-attention over all positions with a residual; cost grows with the square of H*W."""
+
+    def __init__(self, channels: int, groups: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = group_norm(channels, groups)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = start_at_zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(batch, 3, self.heads, channels // self.heads, height * width)
+        q, k, v = qkv.transpose(-1, -2).unbind(1)
+        attended = scaled_dot_product_attention(q, k, v)
+        out: Tensor = x + self.out(attended.transpose(-1, -2).reshape(batch, channels, height, width))
+        return out
+
+
+class UNet(nn.Module):
+    """`forward(x, t)`: x [B, inputs, H, W], t int64 [B] -> [B, outputs, H, W]; H and W multiples of `multiple`.
+
+    `widths` are the channels of each level, finest first; every level after the first halves the resolution.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, widths: Sequence[int], blocks: int, attention: bool, groups: int
+    ) -> None:
+        super().__init__()
+        self.multiple = 2 ** (len(widths) - 1)
+        self.features = widths[0]
+        size = 4 * widths[0]
+        self.time = nn.Sequential(nn.Linear(self.features, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
+        self.stem = nn.Conv2d(inputs, widths[0], 3, padding=1)
+        self.down = nn.ModuleList()
+        self.encoder = nn.ModuleList()
+        before = widths[0]
+        for level, width in enumerate(widths):
+            self.down.append(nn.Conv2d(before, width, 3, stride=2, padding=1) if level else nn.Identity())
+            self.encoder.append(nn.ModuleList(ResBlock(width, width, size, groups) for _ in range(blocks)))
+            before = width
+        self.attention = Attention(before, groups) if attention else nn.Identity()
+        self.up = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        for width in reversed(widths[:-1]):
+            self.up.append(nn.Conv2d(before, width, 3, padding=1))
+            merged = [ResBlock(2 * width if i == 0 else width, width, size, groups) for i in range(blocks)]
+            self.decoder.append(nn.ModuleList(merged))
+            before = width
+        self.norm = group_norm(before, groups)
+        self.head = start_at_zero(nn.Conv2d(before, outputs, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        embedding = self.time(time_embedding(t, self.features).to(x.dtype))
+        h = self.stem(x)
+        skips: list[Tensor] = []
+        for down, blocks in zip(self.down, self.encoder, strict=True):
+            h = down(h)
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h, embedding)
+            skips.append(h)
+        h = self.attention(skips.pop())
+        for up, blocks in zip(self.up, self.decoder, strict=True):
+            h = torch.cat([up(interpolate(h, scale_factor=2.0, mode="nearest")), skips.pop()], dim=1)
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h, embedding)
+        out: Tensor = self.head(silu(self.norm(h)))
+        return out

@@ -1,0 +1,58 @@
+"""Sample pictures while training: a few held-out pairs and what the averaged weights make of them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipelines.stage import Artifact, Context, StageError
+from stages.data.pixels import encode_png
+from stages.data.samples import SampleIndex
+from stages.training.method import Method
+from stages.training.state import TrainState
+
+
+def to_pixels(image: torch.Tensor) -> NDArray[np.uint8]:
+    """float [3, H, W] in [0, 1] -> uint8 [H, W, 3], rounded."""
+    rounded = (image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    return rounded.permute(1, 2, 0).numpy()
+
+
+def to_image(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """uint8 [H, W, 3] -> float32 [3, H, W] in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
+
+
+@dataclass(frozen=True)
+class HeldOutPictures:
+    """LR, SR and HR of the first `count` pairs of `index` (none when there is no validation split)."""
+
+    index: SampleIndex | None
+    ctx: Context
+    count: int = 2
+
+    @classmethod
+    def of(cls, artifact: Artifact, ctx: Context) -> HeldOutPictures:
+        try:
+            return cls(SampleIndex.from_artifact(artifact, split="val"), ctx)
+        except StageError as error:
+            ctx.log.info("no sample pictures while training: %s", error)
+            return cls(None, ctx)
+
+    def record(self, method: Method, state: TrainState, device: str) -> None:
+        if self.index is None:
+            return
+        with ExitStack() as stack, torch.no_grad():
+            for average in state.averages.values():
+                stack.enter_context(average.in_place())
+            for i in range(min(self.count, len(self.index))):
+                lr, hr = self.index.read_pair(i)
+                name = self.index.key(i)
+                sr = to_pixels(method.preview(to_image(lr).to(device), name))
+                for what, pixels in (("lr", lr), ("sr", sr), ("hr", hr)):
+                    caption = f"{what.upper()} of {name} after {state.step} steps" if what == "sr" else what.upper()
+                    self.ctx.image(f"{name}/{what}", encode_png(pixels), step=state.step, caption=caption)

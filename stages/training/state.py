@@ -1,0 +1,80 @@
+"""The whole state of a training run, and its one file in a checkpoint.
+
+There is no generator state and no position in the data: noise and order are functions of the step, so the
+step says it all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+
+from pipelines.stage import StageError
+from stages.training.ema import Ema
+from stages.training.method import Method, Phase
+
+STATE_SCHEMA: Final = 1
+STATE_FILE: Final = "state.pt"
+
+
+def _optimiser(phase: Phase, method: Method) -> AdamW:
+    weights = [p for name in phase.trains for p in method.networks[name].parameters() if p.requires_grad]
+    settings = phase.optimiser
+    return AdamW(weights, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
+
+
+@dataclass
+class TrainState:
+    """Networks, averages and optimisers after `step` steps; `skipped` counts updates refused by the guard."""
+
+    networks: dict[str, nn.Module]
+    averages: dict[str, Ema]
+    optimisers: dict[str, AdamW]
+    step: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, method: Method) -> TrainState:
+        networks = dict(method.networks)
+        averages = {name: Ema(networks[name], decay) for name, decay in method.averaged.items()}
+        return cls(networks, averages, {phase.name: _optimiser(phase, method) for phase in method.phases})
+
+    def save(self, folder: Path) -> None:
+        """Write the state into `folder`, which must exist."""
+        data = {
+            "schema": STATE_SCHEMA,
+            "step": self.step,
+            "skipped": self.skipped,
+            "networks": {name: network.state_dict() for name, network in self.networks.items()},
+            "averages": {name: ema.average for name, ema in self.averages.items()},
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+        }
+        torch.save(data, folder / STATE_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Continue from a saved state. Raises StageError when it does not fit this method's networks."""
+        data: dict[str, Any] = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+        if data.get("schema") != STATE_SCHEMA:
+            raise StageError(
+                f"trainer state: expected schema {STATE_SCHEMA}, got {data.get('schema')!r}; it was written by "
+                "another version of Sharpline: finish the training with that one, or start anew with --rebuild"
+            )
+        try:
+            for name, network in self.networks.items():
+                network.load_state_dict(data["networks"][name])
+            for name, ema in self.averages.items():
+                ema.load(data["averages"][name])
+            for name, optimiser in self.optimisers.items():
+                optimiser.load_state_dict(data["optimisers"][name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise StageError(
+                f"the trainer state of step {data['step']} does not fit this method's networks: {error}. "
+                "The code has changed since it was written; start anew with --rebuild"
+            ) from error
+        self.step = data["step"]
+        self.skipped = dict(data["skipped"])
