@@ -67,7 +67,8 @@ def _listing(source: str, base: Path, paths: Iterator[Path], extensions: Collect
 
 
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    seen: set[tuple[int, int]] = set()  # a link to a folder above would otherwise never end
+    # A link to a folder above would otherwise never end. Sorted, so that of two ways to a folder one always wins.
+    seen: set[tuple[int, int]] = set()
     pending = [folder]
     while pending:
         here = pending.pop()
@@ -77,14 +78,14 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
         seen.add((info.st_dev, info.st_ino))
         try:
             with os.scandir(here) as entries:
-                for entry in entries:
-                    if entry.is_dir():
-                        if recursive and not entry.name.startswith("."):
-                            pending.append(Path(entry.path))
-                    else:
-                        yield Path(entry.path)
+                found = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             raise StageError(f"source folder {here} could not be listed: {error.strerror}") from error
+        for entry in found:
+            if not entry.is_dir():
+                yield Path(entry.path)
+            elif recursive and not entry.name.startswith("."):
+                pending.append(Path(entry.path))
 
 
 def _listed(path: Path, name: str) -> ListedFile:
