@@ -33,7 +33,10 @@ class UnreadableCode(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class CodeFingerprint:
-    """`digest` (64 hex characters) is what a key holds; `files` (label -> digest) says later which file changed."""
+    """`digest` (64 hex characters) is what a key holds; `files` (label -> digest) says later which file changed.
+
+    A payload carries the digest alone; the files belong in the `meta` of the commit, where a plan finds them.
+    """
 
     digest: str
     files: dict[str, str]

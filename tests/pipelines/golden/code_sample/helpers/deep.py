@@ -1,0 +1,5 @@
+from code_sample.helpers import shapes
+
+
+def factor(value: int) -> int:
+    return value * shapes.SIZE

@@ -1,0 +1,3 @@
+"""Imported for type checking only."""
+
+raise RuntimeError("nobody imports this")
