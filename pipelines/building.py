@@ -14,6 +14,7 @@ from pipelines.canonical import Json, JsonObject
 from pipelines.errors import StageFailed
 from pipelines.events import Event
 from pipelines.executors.task import Failure, InputArtifact, Needs, Outcome, Task, UnitKind
+from pipelines.fingerprint import package_fingerprint
 from pipelines.ledger import needs_of
 from pipelines.libraries import library_versions
 from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of
@@ -44,7 +45,6 @@ class Drive:
 
     store: Store
     run: str
-    package: str
     code: tuple[str, ...]
     emit: Callable[[Event], None]
     keep_going: bool = False
@@ -76,7 +76,7 @@ class Building:
         self._table: PartWriter | None = None
         self._started = time.monotonic()
         self._resumed = assessment.state == "resume"
-        generation = assessment.log.rebuild_n if assessment.log and assessment.log.rebuild else None
+        generation = assessment.log.rebuild_n if assessment.log else None
         self._lineage = lineage_of(self.identity, generation)
 
     # -- units
@@ -299,7 +299,7 @@ class Building:
             threads=max(1, int(self.needs.cpus)),
             devices=tuple(f"cuda:{i}" for i in range(gpus)) or ("cpu",),
             code=self.drive.code,
-            package=self.drive.package,
+            package=package_fingerprint(),
             libraries=library_versions(stage.stage.libraries),
             partition=partition,
             partition_key=self._work.keys[index] if self._work is not None and index >= 0 else None,

@@ -7,7 +7,7 @@ the scheduler (one stage at a time, when its upstreams are done). It reads; it n
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
 from pipelines.artifact import Manifest
@@ -26,6 +26,7 @@ from pipelines.stage import Artifact, Config, FieldRole, Listing, Partition, Sou
 from pipelines.store.keylog import Commit, KeyState
 from pipelines.store.parts import PartRow
 from pipelines.store.store import Store
+from pipelines.wording import some
 
 State: TypeAlias = Literal["cached", "run", "resume", "pending", "lost", "blocked"]
 
@@ -52,11 +53,12 @@ class Work:
 
     partitions: tuple[Partition, ...]
     keys: tuple[str, ...]
-    rows: Mapping[str, PartRow] = field(default_factory=dict)
+    done: frozenset[str] = frozenset()
 
     @property
     def missing(self) -> tuple[int, ...]:
-        return tuple(i for i, key in enumerate(self.keys) if key not in self.rows)
+        """Indexes of partitions that are yet to be built."""
+        return tuple(i for i, key in enumerate(self.keys) if key not in self.done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class Planner:
         commit = log.committed
         if name in self._rebuild:
             return self._to_build(stage, identity, log, [Reason.rebuild("--rebuild was given")])
-        if commit is not None and not log.rebuild:
+        if commit is not None and log.done:
             return self._committed(stage, identity, log, commit)
         asked = [Reason.rebuild("a rebuild was asked for and has not finished")] if log.rebuild else []
         return self._to_build(stage, identity, log, asked)
@@ -237,7 +239,7 @@ class Planner:
             return ()
         changed = code_changes(cast("dict[str, str]", built.get("files", {})), identity.code.files)
         text = (
-            f"code: {', '.join(changed[:5])} changed since this was built; the result is kept: "
+            f"code: {some(changed)} changed since this was built; the result is kept: "
             f"`sharpline accept {stage.name}` or `--rebuild {stage.name}` decides"
         )
         return (Reason("advisory", "code", cast(str, digest), identity.code.digest, text, None),)
@@ -293,15 +295,28 @@ class Planner:
         _refuse_twins(stage, partitions)
         keys = tuple(partition_key(identity.family, part) for part in partitions)
         table = self.store.parts(identity.family).load()
-        rows = {key: table[key] for key in keys if key in table}
+        rows = [table[key] for key in keys if key in table]
         generation = self.generation(base)
         if generation is not None:
-            rows = {k: row for k, row in rows.items() if _made_since(row, identity.key, generation)}
-        return Work(partitions, keys, rows)
+            rows = [row for row in rows if _made_since(row, identity.key, generation)]
+        return Work(partitions, keys, frozenset(row.key for row in self._whole(rows)))
 
-    def takes_rebuild(self, name: str) -> bool:
-        """Whether ``--rebuild`` names this stage and is not yet in its key log."""
-        return name in self._rebuild
+    def _whole(self, rows: Sequence[PartRow]) -> list[PartRow]:
+        """Rows whose bytes are all there, where asking is cheap; elsewhere the commit asks."""
+        if not self.store.is_local:
+            return list(rows)
+        entries = {row.key: [e.sha256 for found in row.entries.values() for e in found] for row in rows}
+        gone = self.store.blobs.missing([sha256 for found in entries.values() for sha256 in found])
+        return [row for row in rows if gone.isdisjoint(entries[row.key])]
+
+    def rebuild_due(self, name: str, assessment: Assessment) -> str | None:
+        """Why a rebuild must be written to the key log before a claim, if it must: asked for, or bytes are gone."""
+        if name in self._rebuild:
+            return "--rebuild was given"
+        log = assessment.log
+        if log is not None and log.done and assessment.state in ("run", "resume"):
+            return next((reason.text for reason in assessment.reasons if reason.kind == "lost"), None)
+        return None
 
     def rebuild_recorded(self, name: str) -> None:
         """From now on the key log says that the stage is to be rebuilt."""
@@ -318,9 +333,9 @@ class Planner:
     def generation(self, assessment: Assessment) -> int | None:
         """The record number of the rebuild that is under way, if one is: older partial work does not count."""
         log = assessment.log
-        if assessment.name in self._rebuild:
-            return log.next_n if log else 0
-        return log.rebuild_n if log and log.rebuild else None
+        if log is not None and (assessment.name in self._rebuild or log.done):
+            return log.next_n
+        return log.rebuild_n if log else None
 
     # -- reasons
 
@@ -337,12 +352,12 @@ class Planner:
     def _refined(self, stage: StageSpec, identity: Identity, files: Mapping[str, str], reason: Reason) -> Reason:
         """Say what lies behind a changed digest: entries of an input, names of a listing, files of the code."""
         if reason.kind == "code" and files:
-            changed = code_changes(dict(files), identity.code.files)
-            if changed:
-                return replace(reason, text=f"code: {', '.join(changed[:5])}")
+            changed = code_changes(files, identity.code.files)
+            return replace(reason, text=f"code: {some(changed) if changed else 'the stage contract itself'}")
         if reason.kind == "input" and isinstance(reason.before, str) and isinstance(reason.after, str):
             change = describe_input_change(self._manifest(reason.before), self._manifest(reason.after))
-            return replace(reason, text=f"{reason.path}: {change}") if change else reason
+            slot = reason.path.removeprefix("inputs.")
+            return replace(reason, text=f"{slot}: {change}") if change else reason
         if reason.kind == "source" and reason.path.endswith("signature"):
             return self._describe_listing(identity, reason)
         return reason

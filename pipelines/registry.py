@@ -11,7 +11,9 @@ import difflib
 import importlib
 import importlib.metadata
 import sys
+from collections.abc import Iterable
 from functools import cache, lru_cache
+from pathlib import Path
 
 from pipelines.errors import UsageError
 from pipelines.stage import Stage
@@ -70,9 +72,10 @@ def _load_target(uses: str, target: str) -> type[Stage]:
     return found
 
 
-def add_code(paths: list[str]) -> None:
-    """Put the parents of the user's ``code:`` packages on the path, after our own packages."""
-    for path in paths:
-        if path not in sys.path:
-            sys.path.append(path)
+def add_code(packages: Iterable[str | Path]) -> None:
+    """Make the user's ``code:`` packages (folders or single files) importable, after our own packages."""
+    for package in packages:
+        parent = str(Path(package).absolute().parent)
+        if parent not in sys.path:
+            sys.path.append(parent)
     importlib.invalidate_caches()

@@ -21,10 +21,9 @@ from pipelines.canonical import Json, JsonObject
 from pipelines.errors import UsageError
 from pipelines.events import Event, EventSink
 from pipelines.executors.base import Executor
-from pipelines.fingerprint import package_fingerprint
 from pipelines.graph import Graph
 from pipelines.plan import Plan, Planner
-from pipelines.scheduler import Options, Scheduler
+from pipelines.scheduler import Options, Scheduler, Services
 from pipelines.spec.model import Spec
 from pipelines.store.heartbeat import Heartbeat
 from pipelines.store.keylog import Holder
@@ -119,18 +118,17 @@ def run(
     drive = Drive(
         store=store,
         run=run_id,
-        package=package_fingerprint(),
         code=tuple(str(path) for path in spec.code),
         emit=recorder.emit,
         keep_going=options.keep_going,
     )
     heart = contextlib.ExitStack()
 
-    def start_executor() -> Executor:
-        heart.enter_context(Heartbeat(store, holder))
-        return make_executor(choice, store, spec)
-
-    scheduler = Scheduler(drive, planner, start_executor, holder, options)
+    services = Services(
+        executor=lambda: make_executor(choice, store, spec),
+        alive=lambda: heart.enter_context(Heartbeat(store, holder)),
+    )
+    scheduler = Scheduler(drive, planner, services, holder, options)
     status: RunStatus = "failed"
     try:
         with heart, _interruptible():
@@ -188,7 +186,7 @@ def _announce(
     }
     recorder.emit(Event("run.started", None, data))
     for stage in plan.stages.values():
-        reasons: list[Json] = [reason.text for reason in stage.reasons]
+        reasons: list[Json] = [str(reason) for reason in stage.reasons]
         key = stage.identity.key if stage.identity else None
         recorder.emit(
             Event(

@@ -44,6 +44,14 @@ class Options:
     partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a scheduler starts only when it must: `alive` before the first claim, `executor` before the first unit."""
+
+    executor: Callable[[], Executor]
+    alive: Callable[[], object]
+
+
 @dataclass(slots=True)
 class StageState:
     """Where one stage of this run stands."""
@@ -55,13 +63,12 @@ class StageState:
 
 
 class Scheduler:
-    """Builds the selected stages of a planner's spec. `executor` is called at most once, when something must run."""
+    """Builds the selected stages of a planner's spec. Each of `services` is called at most once."""
 
-    def __init__(
-        self, drive: Drive, planner: Planner, executor: Callable[[], Executor], holder: Holder, options: Options
-    ) -> None:
+    def __init__(self, drive: Drive, planner: Planner, services: Services, holder: Holder, options: Options) -> None:
         self._drive, self._planner, self._options = drive, planner, options
-        self._start_executor, self._holder = executor, holder
+        self._services, self._holder = services, holder
+        self._alive = False
         self._executor: Executor | None = None
         self._ledger: Ledger | None = None
         self._history = History(drive.store, planner.spec.name)
@@ -154,9 +161,13 @@ class Scheduler:
         assert state.assessment is not None
         assert state.assessment.identity is not None
         key = state.assessment.identity.key
+        if not self._alive:
+            self._services.alive()
+            self._alive = True
         log = self._drive.store.key_log(key)
-        if self._planner.takes_rebuild(name):
-            log.append_rebuild(f"asked for by run {self._drive.run}")
+        why = self._planner.rebuild_due(name, state.assessment)
+        if why is not None:
+            log.append_rebuild(why)
             self._planner.rebuild_recorded(name)
         claim = log.try_claim(self._holder)
         if claim is None:
@@ -253,7 +264,7 @@ class Scheduler:
 
     def _executor_for(self, building: Building) -> None:
         if self._executor is None or self._ledger is None:
-            self._executor = self._start_executor()
+            self._executor = self._services.executor()
             self._ledger = Ledger(self._executor.capacity())
         needs = needs_of(building.stage.resources)
         self._ledger.refuse_infeasible(building.stage.name, needs, self._executor.name)

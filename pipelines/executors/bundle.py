@@ -21,8 +21,8 @@ def code_bundle(code: Sequence[Path]) -> Path:
     """Write the zip below the temporary folder, named by its content; returns its path."""
     root = Path(__file__).resolve().parents[2]
     members = dict(_members(root, [root / name for name in PACKAGES]))
-    for folder in code:
-        for name, path in _members(folder, [folder]):
+    for package in code:
+        for name, path in _members(package.absolute().parent, [package.absolute()]):
             members.setdefault(name, path)
     hasher = hashlib.sha256()
     for name in sorted(members):
@@ -39,7 +39,7 @@ def code_bundle(code: Sequence[Path]) -> Path:
 
 def _members(base: Path, folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     for folder in folders:
-        for path in sorted(folder.rglob("*")):
+        for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
             relative = path.relative_to(base)
             if path.is_file() and not SKIPPED & set(relative.parts) and path.suffix != ".pyc":
                 yield relative.as_posix(), path

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from pipelines.artifact import Entry, Facets
 from pipelines.canonical import Json, JsonObject
-from pipelines.errors import StoreError
+from pipelines.errors import SharplineError, StoreError
 from pipelines.stage import Partition, Read, SourceFile, StageError
 
 UnitKind: TypeAlias = Literal["run", "partition", "finish"]
@@ -125,7 +125,7 @@ class Failure:
         kind: ErrorKind = "user" if theirs or isinstance(error, StageError) else "internal"
         if isinstance(error, StoreError):
             kind = "store"
-        if isinstance(error, MemoryError):
+        elif isinstance(error, SharplineError):
             kind = "user"
         chosen = _own_frame(theirs or list(frames))
         frame = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
 import shutil
@@ -14,9 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import StoreError
+from pipelines.errors import SharplineError, StoreError
 from pipelines.executors.context import UnitContext
 from pipelines.executors.task import Failure, Outcome, Task
+from pipelines.libraries import library_versions
 from pipelines.registry import add_code, load_stage
 from pipelines.stage import Facets, Output, PartitionResult, Stage
 from pipelines.store.store import Store, open_store
@@ -24,7 +24,7 @@ from pipelines.store.store import Store, open_store
 log = logging.getLogger("sharpline.worker")
 
 
-class Mismatch(StoreError):
+class Mismatch(SharplineError):
     """This worker runs other code or libraries than the driver: results would not be what the key says."""
 
 
@@ -41,7 +41,7 @@ def main(text: str) -> str:
 def run_task(task: Task) -> Outcome:
     """Run `task` in this process and move its results into the store."""
     started = time.perf_counter()
-    add_code(list(task.code))
+    add_code(task.code)
     _refuse_mismatch(task)
     stage = load_stage(task.uses)
     config = stage.Config.model_validate(task.config)
@@ -121,15 +121,7 @@ def _refuse_mismatch(task: Task) -> None:
             f"this worker has another Sharpline than the driver: package {here[:12]} here, {task.package[:12]} there; "
             "install the same version on all nodes, or run with --address so that the code is shipped"
         )
+    found = library_versions(tuple(task.libraries))
     for name, version in task.libraries.items():
-        found = _version(name)
-        if found != version:
-            raise Mismatch(f"this worker has {name} {found or 'missing'}, the driver {version}; install {version} here")
-
-
-@lru_cache(maxsize=64)
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        if found[name] != version:
+            raise Mismatch(f"this worker has {name} {found[name]}, the driver {version}; install {version} here")

@@ -1,0 +1,169 @@
+"""What a plan says of each stage, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.workspace import Workspace
+
+SPEC = """
+    source: {uses: "toy:Texts", with: {source: ./texts}}
+    upper:
+      uses: toy:Upper
+      inputs: {texts: source}
+      with:
+        suffix: "!"
+    model:
+      uses: toy:Trainer
+      inputs: {texts: upper}
+      with:
+        steps: 10
+        optimizer: {rate: 0.5}
+"""
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Workspace:
+    workspace = Workspace(tmp_path)
+    workspace.texts(a="one", b="two", c="three")
+    workspace.spec(SPEC)
+    return workspace
+
+
+def test_a_first_plan_runs_the_source_and_waits_with_the_rest(work: Workspace) -> None:
+    assert work.states() == {"source": "run", "upper": "pending", "model": "pending"}
+    assert work.why("source") == "never built here"
+    assert work.why("upper") == "waits for source"
+
+
+def test_a_finished_run_is_cached_and_planning_writes_nothing(work: Workspace) -> None:
+    work.run()
+    before = sorted(p for p in work.folder.rglob("*"))
+    assert set(work.states().values()) == {"cached"}
+    assert not work.plan().has_work
+    assert sorted(p for p in work.folder.rglob("*")) == before
+
+
+def test_a_changed_value_is_named_with_both_values_file_and_line(work: Workspace) -> None:
+    work.run()
+    text = work.file.read_text()
+    work.file.write_text(text.replace("rate: 0.5", "rate: 0.25"))
+    line = next(i for i, row in enumerate(text.splitlines(), 1) if "rate" in row)
+    assert work.states() == {"source": "cached", "upper": "cached", "model": "run"}
+    why = work.why("model")
+    assert "with.optimizer.rate: 0.5 -> 0.25" in why
+    assert f"spec.yaml:{line}" in why
+
+
+def test_a_changed_partitioned_stage_makes_what_follows_pending(work: Workspace) -> None:
+    work.run()
+    assert work.states("stages.upper.with.suffix=?") == {"source": "cached", "upper": "run", "model": "pending"}
+    assert "cached if the same bytes come out" in work.why("model", "stages.upper.with.suffix=?")
+
+
+def test_going_back_to_earlier_settings_finds_the_earlier_result(work: Workspace) -> None:
+    work.run()
+    work.run("stages.upper.with.suffix=?")
+    assert set(work.states().values()) == {"cached"}
+
+
+def test_a_new_file_is_named_before_anything_is_read(work: Workspace) -> None:
+    work.run()
+    work.texts(dog="woof")
+    why = work.why("source")
+    assert "dog.txt" in why
+    assert "1" in why
+
+
+def test_a_missing_source_blocks_and_says_where_it_was_looked_for(work: Workspace) -> None:
+    states = work.states("stages.source.with.source=./nowhere")
+    assert states == {"source": "blocked", "upper": "blocked", "model": "blocked"}
+    assert "nowhere" in work.why("source", "stages.source.with.source=./nowhere")
+
+
+def test_raising_steps_resumes_from_the_finished_training(work: Workspace) -> None:
+    work.run()
+    stage = work.plan("stages.model.with.steps=20").stages["model"]
+    assert (stage.state, stage.done, stage.total, stage.unit) == ("resume", 10, 20, "steps")
+
+
+def test_a_lost_result_that_cannot_be_made_again_stops(work: Workspace) -> None:
+    work.spec("clock: {uses: 'toy:Clock', with: {reproducible: false}}")
+    work.run()
+    digest = work.plan().stages["clock"].outputs["out"]
+    work.store.blobs.open(work.store.trees.get(digest).entries[0].sha256).unlink()
+    assert work.states() == {"clock": "lost"}
+    assert "--rebuild clock" in work.why("clock")
+    assert work.run().status == "failed"
+    assert work.run(rebuild=["clock"]).built == ["clock"]
+
+
+class TestCode:
+    """First-party code of the user is fingerprinted like ours."""
+
+    STAGE = '''
+from pipelines.stage import Config, Output, Stage
+from mine.helper import greet
+
+class Hello(Stage):
+    """A stage of the user's own."""
+    name = "mine.stage:Hello"
+    code_policy = "{policy}"
+    class Config(Config):
+        who: str = "you"
+    @classmethod
+    def outputs(cls, config, inputs):
+        return {{"out": Output("metrics")}}
+    def run(self, ctx):
+        ctx.out["out"].path("metrics.json").write_text(greet(ctx.config.who))
+'''
+
+    @pytest.fixture
+    def mine(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+        workspace = Workspace(tmp_path)
+        package = tmp_path / "mine"
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        (package / "helper.py").write_text("def greet(who):\n    return f'hello {who}'\n")
+        (package / "stage.py").write_text(self.STAGE.format(policy="key"))
+        workspace.file.write_text(
+            "sharpline: 1\nname: own\ncode: [./mine]\nstages:\n  hi: {uses: 'mine.stage:Hello', with: {}}\n"
+        )
+        return workspace
+
+    def in_a_new_process(self, work: Workspace, *arguments: str) -> dict[str, dict[str, object]]:
+        from tests.support.cli import Sharpline
+
+        return Sharpline().plan(work.file, *arguments)
+
+    def build(self, work: Workspace) -> None:
+        from tests.support.cli import Sharpline
+
+        done = Sharpline()("run", work.file, "--executor", "local")
+        assert done.code == 0, done.out + done.err
+
+    def test_a_comment_rebuilds_nothing_and_a_helper_two_modules_away_is_named(self, mine: Workspace) -> None:
+        self.build(mine)
+        helper = mine.folder / "mine" / "helper.py"
+        helper.write_text("# a comment\n" + helper.read_text())
+        assert self.in_a_new_process(mine)["hi"]["state"] == "cached"
+        helper.write_text(helper.read_text().replace("hello", "good day"))
+        stage = self.in_a_new_process(mine)["hi"]
+        assert stage["state"] == "run"
+        assert "mine/helper.py" in str(stage["reasons"])
+
+    def test_advisory_code_keeps_the_result_and_says_so_until_accepted(self, mine: Workspace) -> None:
+        from tests.support.cli import Sharpline
+
+        stage = mine.folder / "mine" / "stage.py"
+        stage.write_text(self.STAGE.format(policy="advisory"))
+        self.build(mine)
+        helper = mine.folder / "mine" / "helper.py"
+        helper.write_text(helper.read_text().replace("hello", "good day"))
+        drifted = self.in_a_new_process(mine)["hi"]
+        assert drifted["state"] == "cached"
+        assert "mine/helper.py" in str(drifted["reasons"])
+        assert Sharpline()("accept", mine.file, "hi").code == 0
+        assert self.in_a_new_process(mine)["hi"]["reasons"] == []
