@@ -1,0 +1,105 @@
+"""Numbers and names as the page spells them."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Final
+
+from pipelines.progress.text import duration, number
+from pipelines.report.model import RunStatus, StageView
+from pipelines.report.tables import direction
+
+STATUS: Final[dict[RunStatus, str]] = {
+    "ok": "Finished",
+    "failed": "Failed",
+    "interrupted": "Interrupted",
+    "running": "Running",
+    "empty": "Nothing recorded",
+}
+_ACRONYMS: Final = frozenset(
+    {"psnr", "ssim", "lpips", "dists", "niqe", "fid", "musiq", "maniqa", "clipiqa", "mse", "mae", "rmse", "lr", "hr",
+     "ms", "ema", "gpu", "cpu", "kl", "gan"}
+)  # fmt: skip
+
+
+def size(count: float) -> str:
+    """``812 B``, ``3.4 MB``, ``1.2 GB`` (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def metric_name(name: str) -> str:
+    """``psnr_y`` as ``PSNR Y``; names of several parts keep their order."""
+    words = [word for part in name.split("/") for word in part.replace("-", "_").split("_") if word]
+    spelled = [w.upper() if w.lower() in _ACRONYMS or len(w) == 1 else w for w in words]
+    text = " ".join(spelled)
+    return text[:1].upper() + text[1:] if text else name
+
+
+def label_name(name: str) -> str:
+    """What a picture or a row shows: ``lr`` and ``hr`` as field terms, ``bicubic`` as a word."""
+    return name.upper() if name.lower() in _ACRONYMS else name.capitalize() if name == "bicubic" else name
+
+
+def metric_unit(name: str) -> str:
+    return "dB" if "psnr" in name.lower() else ""
+
+
+def arrow(name: str) -> str:
+    """Which way is better."""
+    return {1: "↑", -1: "↓", 0: ""}[direction(name)]
+
+
+def metric_value(value: float | None, name: str = "") -> str:
+    """Two decimals for decibels, four for values around one, three significant digits otherwise."""
+    if value is None:
+        return "–"
+    if "psnr" in name.lower():
+        return f"{value:.2f}"
+    if value == int(value) and abs(value) >= 10:
+        return f"{int(value):,}"
+    magnitude = abs(value)
+    if magnitude >= 1000:
+        return f"{value:,.0f}"
+    if magnitude >= 10:
+        return f"{value:.2f}"
+    if magnitude >= 1e-3 or value == 0:
+        return f"{value:.4f}"
+    return f"{value:.2e}"
+
+
+def metric_delta(value: float, name: str = "") -> str:
+    """A signed difference with a true minus sign."""
+    text = metric_value(abs(value), name)
+    return f"{'+' if value >= 0 else '−'}{text}"
+
+
+def moment(seconds: float | None) -> str:
+    """``22 November 2026, 04:15 UTC``."""
+    if seconds is None or not math.isfinite(seconds):
+        return "unknown"
+    when = time.gmtime(seconds)
+    return f"{when.tm_mday} {time.strftime('%B %Y, %H:%M', when)} UTC"
+
+
+def work(stage: StageView) -> str:
+    """What a stage had to do: partitions built and reused, or steps."""
+    if stage.partitions is not None:
+        found, total = stage.partitions
+        done = max(0, int(stage.done) - found)
+        parts = [f"{number(done)} built"] if done or not found else []
+        parts += [f"{number(found)} reused"] if found else []
+        return f"{', '.join(parts)} of {number(total)}"
+    if stage.total:
+        return f"{number(stage.done)} of {number(stage.total)} {stage.unit}".strip()
+    return ""
+
+
+__all__ = [
+    "STATUS", "arrow", "duration", "label_name", "metric_delta", "metric_name", "metric_unit", "metric_value",
+    "moment", "number", "size", "work",
+]  # fmt: skip
