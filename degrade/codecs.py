@@ -1,0 +1,29 @@
+"""Rounding to 8 bits, and round trips through image codecs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from degrade.errors import DegradeError
+
+_ZERO: Final = np.zeros(4)  # a scalar for OpenCV: one value a channel
+
+
+def to_uint8(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Round float32 code values to uint8, half to even, saturating at 0 and 255."""
+    return np.asarray(cv2.add(image, _ZERO, dtype=cv2.CV_8U), dtype=np.uint8)
+
+
+def jpeg(image: NDArray[np.float32], quality: int) -> NDArray[np.float32]:
+    """One JPEG round trip of RGB float32 [h, w, 3] at `quality` (1..100), 4:2:0 with libjpeg's smooth up-sampling."""
+    pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise DegradeError(f"OpenCV could not encode a {image.shape[1]} x {image.shape[0]} image as JPEG")
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None  # it was encoded two lines above
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.float32)

@@ -1,0 +1,80 @@
+"""Recipes as flat columns: the same names and types for every recipe of one preset."""
+
+from __future__ import annotations
+
+from types import UnionType
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
+
+from degrade.operators.base import Draw
+from degrade.preset import Choice, Preset, Sequence, walk
+
+if TYPE_CHECKING:
+    from degrade.recipe import Recipe
+
+Value = int | float | str | bool | None
+COMMON = {
+    "preset": "str",
+    "scale": "int",
+    "hr_size": "int",
+    "box_y": "int",
+    "box_x": "int",
+    "box_height": "int",
+    "box_width": "int",
+    "symmetry": "str",
+}
+
+
+def preset_columns(preset: Preset) -> dict[str, str]:
+    """Name -> ``int | float | str | bool`` for every column of the preset's recipes, in a fixed order."""
+    columns = dict(COMMON)
+    for node in walk(preset.steps):
+        if isinstance(node, Choice | Sequence):
+            columns[node.id] = "str"
+        else:
+            columns[f"{node.id}_applied"] = "bool"
+            for name, kind in draw_columns(type(node).draws).items():
+                columns[f"{node.id}_{name}"] = kind
+    return columns
+
+
+def draw_columns(draws: type[Draw]) -> dict[str, str]:
+    """Column name -> type for the parameters of one kind of draw."""
+    return {
+        name: _kind(field.annotation) for name, field in draws.model_fields.items() if name not in draws.not_columns
+    }
+
+
+def recipe_columns(recipe: Recipe) -> dict[str, Value]:
+    """The values of one recipe; null where an operator was not applied or its parameter not used."""
+    from degrade.recipe import DRAWS
+
+    y, x, height, width = recipe.box
+    values: dict[str, Value] = {
+        "preset": recipe.preset,
+        "scale": recipe.scale,
+        "hr_size": recipe.hr_size,
+        "box_y": y,
+        "box_x": x,
+        "box_height": height,
+        "box_width": width,
+        "symmetry": recipe.symmetry,
+    }
+    values.update(recipe.choices)
+    for name, order in recipe.sequences.items():
+        values[name] = None if order is None else ",".join(order)
+    for step in recipe.steps:
+        values[f"{step.id}_applied"] = True
+        values.update({f"{step.id}_{name}": getattr(step, name) for name in draw_columns(type(step))})
+    for skipped in recipe.skipped:
+        values[f"{skipped.id}_applied"] = False
+        values.update({f"{skipped.id}_{name}": None for name in draw_columns(DRAWS[skipped.op])})
+    return values
+
+
+def _kind(annotation: object) -> str:
+    if get_origin(annotation) is Literal:
+        return _kind(type(get_args(annotation)[0]))
+    if isinstance(annotation, UnionType):
+        return _kind(next(part for part in get_args(annotation) if part is not type(None)))
+    names: dict[object, str] = {int: "int", float: "float", str: "str", bool: "bool"}
+    return names[annotation]

@@ -1,0 +1,67 @@
+"""The CPU engine: apply a recipe to a photograph. A pure function of the two, one pair at a time, on one thread."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from degrade.augment import symmetry
+from degrade.codecs import to_uint8
+from degrade.errors import DegradeError
+from degrade.recipe import Recipe
+from degrade.threads import one_thread
+from degrade.usm import sharpen
+
+Pixels = NDArray[np.uint8]
+
+
+def render(image: Pixels, recipe: Recipe) -> tuple[Pixels, Pixels]:
+    """The pair (hr, lr) of one recipe.
+
+    `image` is the whole photograph, uint8 RGB [h, w, 3] of the size that the recipe was drawn for; it is not changed.
+    Returns uint8 RGB [hr_size, hr_size, 3] and [hr_size / scale, hr_size / scale, 3]. The same bytes on every run,
+    process and thread setting, for equal library versions and CPU family. Raises :class:`DegradeError` for an image
+    of another size or type.
+    """
+    with one_thread():
+        hr, state = prepare(image, recipe)
+        for step in recipe.steps:
+            state = step.render(state)
+        return hr, finish(state, recipe)
+
+
+def prepare(image: Pixels, recipe: Recipe) -> tuple[Pixels, NDArray[np.float32]]:
+    """Crop, turn and sharpen: the HR crop, and the float32 context [h, w, 3] in 0..255 that the steps start from."""
+    _check(image, recipe)
+    y, x, height, width = recipe.box
+    context = image[y : y + height, x : x + width]
+    if recipe.rescaled is not None:
+        rows, columns = recipe.rescaled
+        context = np.asarray(cv2.resize(context, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    context = np.ascontiguousarray(symmetry(context, recipe.symmetry))
+    usm = recipe.sharpen
+    start = context.astype(np.float32) if usm is None else sharpen(context, usm.weight, usm.radius, usm.threshold)
+    top, left = recipe.inner
+    inside = np.s_[top : top + recipe.hr_size, left : left + recipe.hr_size]
+    if recipe.hr == "sharpened":
+        return to_uint8(np.ascontiguousarray(start[inside])), start
+    return context[inside].copy(), start
+
+
+def finish(state: NDArray[np.float32], recipe: Recipe) -> Pixels:
+    """Cut the LR crop out of its context and round to 8 bits."""
+    size = recipe.hr_size // recipe.scale
+    top, left = (at // recipe.scale for at in recipe.inner)
+    return to_uint8(np.ascontiguousarray(state[top : top + size, left : left + size]))
+
+
+def _check(image: Pixels, recipe: Recipe) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise DegradeError(f"expected an RGB image, uint8 [height, width, 3], got {found}")
+    if image.shape[:2] != recipe.source:
+        raise DegradeError(
+            f"the recipe was drawn for an image of {recipe.source[1]} x {recipe.source[0]} "
+            f"and got {image.shape[1]} x {image.shape[0]}; it belongs to image {recipe.image}"
+        )

@@ -1,0 +1,1 @@
+"""Degradation operators: one file each, with its ranges (preset), its draw (recipe) and its rendering on the CPU."""

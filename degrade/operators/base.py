@@ -1,0 +1,95 @@
+"""What every operator is: ranges that a preset states, and a draw that a recipe records and the engine renders.
+
+A new operator is one file with a subclass of each, a line in ``registry.py`` and a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from degrade.philox import Stream, stream_key
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Size = tuple[int, int]
+
+
+class Record(BaseModel):
+    """A frozen, closed record: unknown fields are errors, NaN and infinity too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False)
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"a range is [low, high] with low <= high, got [{value[0]}, {value[1]}]")
+    return value
+
+
+def _some_weight(value: dict[str, float]) -> dict[str, float]:
+    if not value or sum(value.values()) <= 0:
+        raise ValueError("at least one weight must be above 0")
+    return value
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Weights = Annotated[dict[str, Weight], AfterValidator(_some_weight)]
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+PositiveRange = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ordered)]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pair's sampling stands: the image size at this point and the LR size at the end, as (height, width)."""
+
+    seed: int
+    image: str
+    crop: int
+    size: Size
+    lr: Size
+
+    def stream(self, name: str) -> Stream:
+        """The stream of draws with this name, for this pair."""
+        return Stream(self.key(name))
+
+    def key(self, name: str) -> str:
+        """The key of a stream that is rendered later (a noise field)."""
+        return stream_key(self.seed, self.image, self.crop, name)
+
+
+class Draw(Record):
+    """What one operator drew for one pair. Subclasses add ``op: Literal[...]`` and their parameters."""
+
+    id: Identifier
+    not_columns: ClassVar[frozenset[str]] = frozenset({"op", "id"})
+
+    def output_size(self, size: Size) -> Size:
+        """(height, width) after this operator, for an input of `size`."""
+        return size
+
+    def render(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Apply to a float32 RGB image [h, w, 3] in code values (nominally 0..255); the input may be overwritten."""
+        raise NotImplementedError
+
+
+class Operator(Record):
+    """The ranges of one operator in a preset. Subclasses add ``op: Literal[...]`` and ``draws``.
+
+    `id` names the operator in recipes, columns and random streams; `p` is the probability that it is applied.
+    """
+
+    id: Identifier
+    p: Probability = 1.0
+    draws: ClassVar[type[Draw]]
+
+    def draw(self, stream: Stream, place: Place) -> Draw:
+        """Draw the parameters for one pair; called only when the operator is applied."""
+        raise NotImplementedError

@@ -1,0 +1,68 @@
+"""Where a crop is taken and how it is turned: the draws that HR and LR share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from degrade.augment import D4, element
+from degrade.errors import DegradeError
+from degrade.operators.base import Place, Size
+from degrade.philox import Stream
+from degrade.preset import Crop, Preset
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The context box in the photograph, its size after rescaling and symmetry, and the HR crop inside the result."""
+
+    box: tuple[int, int, int, int]
+    rescaled: Size | None
+    symmetry: D4
+    context: Size
+    inner: Size
+
+
+def draw_crop(preset: Preset, place: Place, hr_size: int, scale: int) -> Framing:
+    """Draw the framing for a photograph of `place.size`; see :class:`degrade.preset.Crop`."""
+    height, width = place.size
+    if hr_size < 1 or scale < 1 or hr_size % scale:
+        raise DegradeError(f"hr_size is a positive multiple of the scale {scale}, got {hr_size}")
+    if min(height, width) < hr_size:
+        raise DegradeError(
+            f"image {place.image[:12]} is {width} x {height} and an HR crop takes {hr_size} x {hr_size}; "
+            "leave small images out at ingestion (min_size) or lower hr_size"
+        )
+    stream = place.stream("crop")
+    if preset.crop.mode == "rescaled":
+        side = min(height, width)
+        y, x = stream.integer(0, height - side), stream.integer(0, width - side)
+        return Framing((y, x, side, side), (hr_size, hr_size), _symmetry(preset, place), (hr_size, hr_size), (0, 0))
+    top, bottom, y = _axis(stream, preset.crop, height, hr_size, scale)
+    left, right, x = _axis(stream, preset.crop, width, hr_size, scale)
+    box = (y - top * scale, x - left * scale, hr_size + (top + bottom) * scale, hr_size + (left + right) * scale)
+    symmetry = _symmetry(preset, place)
+    context: Size = box[2:]
+    if symmetry in ("t", "r90", "r270", "hvt"):
+        top, bottom, left, right = left, right, top, bottom
+        context = context[1], context[0]
+    if symmetry in ("v", "r180", "r90", "hvt"):
+        top = bottom
+    if symmetry in ("h", "r180", "r270", "hvt"):
+        left = right
+    return Framing(box, None, symmetry, context, (top * scale, left * scale))
+
+
+def _axis(stream: Stream, crop: Crop, side: int, hr_size: int, scale: int) -> tuple[int, int, int]:
+    """LR pixels of context before and after the crop, and where the crop starts: uniform over the photograph."""
+    start = stream.integer(0, side - hr_size)
+    phase = stream.integer(0, crop.phases - 1)
+    before = min(crop.margin + phase, start // scale)
+    after = min(crop.margin + crop.phases - 1 - phase, (side - hr_size - start) // scale)
+    return before, after, start
+
+
+def _symmetry(preset: Preset, place: Place) -> D4:
+    stream = place.stream("symmetry")
+    hflip = stream.bernoulli(preset.augment.hflip)
+    vflip = stream.bernoulli(preset.augment.vflip)
+    return element(stream.bernoulli(preset.augment.transpose), hflip, vflip)
