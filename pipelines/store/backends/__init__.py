@@ -1,0 +1,1 @@
+"""Implementations of `pipelines.store.objects.ObjectStore`."""

@@ -1,0 +1,102 @@
+"""Blobs: immutable bytes named by their sha256, under ``blobs/<first two hex>/<sha256>``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pipelines.canonical import sha256_hex
+from pipelines.errors import StoreError
+from pipelines.store.cache import BlobCache
+from pipelines.store.objects import ObjectNotFound, ObjectStore
+
+REMOTE_THREADS = 32
+
+
+class Blobs:
+    """The blobs of one store. A name is a promise about the content, so adding is idempotent and never overwrites."""
+
+    def __init__(self, objects: ObjectStore, cache: BlobCache | None = None) -> None:
+        self._objects = objects
+        self._cache = cache
+
+    def add_file(self, path: Path) -> tuple[str, int]:
+        """Store the bytes of `path`, which is gone afterwards; (sha256, size in bytes)."""
+        sha256, size = hash_file(path)
+        if self.has(sha256):
+            path.unlink()
+        else:
+            self._objects.put_file_if_absent(blob_key(sha256), path)
+        return sha256, size
+
+    def add_bytes(self, data: bytes) -> tuple[str, int]:
+        """Store `data`; (sha256, size in bytes)."""
+        sha256 = sha256_hex(data)
+        self._objects.put_if_absent(blob_key(sha256), data)
+        return sha256, len(data)
+
+    def has(self, sha256: str) -> bool:
+        return self._objects.head(blob_key(sha256)) is not None
+
+    def missing(self, sha256s: Iterable[str]) -> set[str]:
+        """Those of `sha256s` that are not in the store."""
+        wanted = sorted(set(sha256s))
+        if not wanted:
+            return set()
+        if self._cache is None:
+            return {sha for sha in wanted if not self.has(sha)}
+        with ThreadPoolExecutor(min(REMOTE_THREADS, len(wanted))) as pool:
+            return {sha for sha, there in zip(wanted, pool.map(self.has, wanted), strict=True) if not there}
+
+    def open(self, sha256: str) -> Path:
+        """A local read-only file: the blob itself, or for a remote store a verified copy in the local cache."""
+        if self._cache is not None:
+            return self._cache.open(self._objects, blob_key(sha256), sha256)
+        path = self._objects.local_path(blob_key(sha256))
+        assert path is not None
+        if not path.is_file():
+            raise _lost(sha256, self._objects)
+        return path
+
+    def read(self, sha256: str, offset: int = 0, size: int | None = None) -> bytes:
+        """At most `size` bytes from `offset` (None: up to the end), without fetching the rest."""
+        key = blob_key(sha256)
+        cached = self._cache.find(sha256) if self._cache is not None else None
+        try:
+            if cached is not None:
+                with cached.open("rb") as file:
+                    return os.pread(file.fileno(), _length(cached.stat().st_size, offset, size), offset)
+            if size is not None:
+                return self._objects.get_range(key, offset, size)
+            return self._objects.get(key)[offset:]
+        except ObjectNotFound as error:
+            raise _lost(sha256, self._objects) from error
+
+
+def blob_key(sha256: str) -> str:
+    """The object key of a blob. Raises StoreError for what is not a lower-case sha256."""
+    if len(sha256) != 64 or sha256.strip("0123456789abcdef"):
+        raise StoreError(f"expected a blob's sha256 (64 lower-case hex characters), got {sha256!r}")
+    return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def hash_file(path: Path) -> tuple[str, int]:
+    """(sha256, size in bytes) of a file, read once."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return digest, file.tell()
+
+
+def _length(total: int, offset: int, size: int | None) -> int:
+    left = max(0, total - offset)
+    return left if size is None else min(size, left)
+
+
+def _lost(sha256: str, objects: ObjectStore) -> StoreError:
+    return StoreError(
+        f"blob {sha256} is not in {objects.url}: it was deleted or never arrived; "
+        "`sharpline plan` names the stage that builds it"
+    )

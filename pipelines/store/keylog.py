@@ -1,0 +1,130 @@
+"""Key logs: who builds a key, and what came of it, under ``keys/<key>/<n>.json``.
+
+Every record is created only if absent, with the number after the last one its writer has seen. So a
+takeover, a commit and a release compete for one number, and a driver that lost its claim learns so from the
+refusal of its commit, whatever the clocks say.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+
+from pipelines.canonical import Json, JsonObject
+from pipelines.errors import StoreError
+from pipelines.keys import key_folder
+from pipelines.store.compare import compare_outputs
+from pipelines.store.holder import Holder
+from pipelines.store.keystate import RECORD_SCHEMA, Commit, KeyState, Record, RecordKind, replay
+from pipelines.store.objects import ObjectNotFound, ObjectStore
+from pipelines.store.schema import decode, encode
+
+__all__ = ["Claim", "Commit", "Holder", "KeyLog", "KeyState", "compare_outputs", "replay"]
+
+
+class KeyLog:
+    """The log of one key. Cheap to make; remembers the records it has read, which never change."""
+
+    def __init__(self, objects: ObjectStore, key: str) -> None:
+        self.key = key
+        self._objects = objects
+        self._folder = f"keys/{key_folder(key)}"
+        self._records: list[Record] = []
+
+    def state(self) -> KeyState:
+        """Read what is new and say where the key stands."""
+        while (record := self._read(len(self._records))) is not None:
+            self._records.append(record)
+        return replay(self._records)
+
+    def try_claim(self, holder: Holder) -> Claim | None:
+        """Claim the key for a build.
+
+        None when somebody holds it, when somebody else was faster, or when it is committed and no rebuild
+        was asked for: look at `state()` and decide about waiting, adopting or `take_over`.
+        """
+        while True:
+            state = self.state()
+            if state.holder is not None or state.done:
+                return None
+            claim = self._claim(state, holder)
+            if claim is not None:
+                return claim
+
+    def take_over(self, state: KeyState, holder: Holder) -> Claim | None:
+        """Claim the key from the holder in `state`, found dead. None when the log went on since `state`."""
+        if state.attempt is None:
+            return None
+        return self._claim(state, holder)
+
+    def append_accept(self, fingerprint: str) -> None:
+        """Hold `fingerprint` (of advisory code) equivalent to what the commit was built with."""
+        self._append_anywhere("accept", {"fingerprint": fingerprint})
+
+    def append_rebuild(self, why: str) -> None:
+        """Ask for another build of a committed key, by an attempt that is yet to be claimed."""
+        self._append_anywhere("rebuild", {"why": why})
+
+    def append(self, n: int, kind: RecordKind, body: Mapping[str, Json]) -> bool:
+        """Create record `n`; False when it exists. The random token tells two equal records apart."""
+        data = {"kind": kind, "at": round(time.time(), 3), **body, "token": secrets.token_hex(8)}
+        return self._objects.put_if_absent(self._path(n), encode(data, RECORD_SCHEMA))
+
+    def _claim(self, state: KeyState, holder: Holder) -> Claim | None:
+        body: JsonObject = {"holder": holder.to_json()}
+        if state.attempt is not None:
+            body["over"] = state.attempt
+        return Claim(self, state.next_n) if self.append(state.next_n, "claim", body) else None
+
+    def _append_anywhere(self, kind: RecordKind, body: JsonObject) -> None:
+        while not self.append(self.state().next_n, kind, body):
+            pass
+
+    def _read(self, n: int) -> Record | None:
+        path = self._path(n)
+        try:
+            raw = self._objects.get(path)
+        except ObjectNotFound:
+            return None
+        where = f"{self._objects.url}: {path}"
+        try:
+            return Record.from_json(n, decode(raw, RECORD_SCHEMA, where))
+        except KeyError as error:
+            raise StoreError(f"{where} is damaged: it has no field {error}") from error
+
+    def _path(self, n: int) -> str:
+        return f"{self._folder}/{n:06d}.json"
+
+
+class Claim:
+    """The right to commit one key, until somebody takes it over. `attempt` is the number of its record."""
+
+    def __init__(self, log: KeyLog, attempt: int) -> None:
+        self._log = log
+        self.attempt = attempt
+
+    @property
+    def key(self) -> str:
+        return self._log.key
+
+    def commit(self, outputs: Mapping[str, str], payload: JsonObject, meta: JsonObject) -> bool:
+        """Make `outputs` (slot -> digest of a tree in the store) the result. False when the claim was lost."""
+        slots: JsonObject = dict(outputs)
+        return self._finish("commit", {"outputs": slots, "payload": payload, "meta": meta})
+
+    def release(self) -> None:
+        """Give the claim back without a result; nothing happens when it was lost or committed."""
+        self._finish("release", {})
+
+    def still_held(self) -> bool:
+        """Whether a commit would have succeeded just now."""
+        return self._log.state().attempt == self.attempt
+
+    def _finish(self, kind: RecordKind, body: JsonObject) -> bool:
+        while True:
+            state = self._log.state()
+            if state.attempt != self.attempt:
+                return False
+            if self._log.append(state.next_n, kind, {"attempt": self.attempt, **body}):
+                return True
