@@ -13,7 +13,7 @@ import hashlib
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 _ROUNDS = 12  # few enough to be cheap, many enough that tiny sets of two or three samples mix too
 
@@ -74,15 +74,3 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def _round_keys(seed: int, epoch: int) -> NDArray[np.uint64]:
     words = hashlib.shake_256(f"sharpline sample order\n{seed}\n{epoch}".encode()).digest(8 * _ROUNDS)
     return np.frombuffer(words, "<u8").astype(np.uint64)
-
-
-def rank_slice(batch: ArrayLike, rank: int, world_size: int) -> NDArray[np.int64]:
-    """The part of a global batch that `rank` works on: contiguous, and in rank order they make up the batch.
-
-    Raises ValueError when the batch does not divide evenly: ranks with unequal work would wait for ever.
-    """
-    indices = np.asarray(batch, np.int64)
-    if len(indices) % world_size:
-        raise ValueError(f"a global batch of {len(indices)} does not divide among {world_size} ranks")
-    share = len(indices) // world_size
-    return indices[rank * share : (rank + 1) * share]

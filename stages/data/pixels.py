@@ -63,4 +63,4 @@ def single_threaded() -> None:
     """Keep cv2 to the calling thread: one unit of work is one CPU, and results never depend on a thread count."""
     import cv2
 
-    cv2.setNumThreads(0)
+    cv2.setNumThreads(1)

@@ -53,7 +53,8 @@ class SampleIndex:
         if not kept.num_rows:
             have = {str(item["values"]): item["counts"] for item in table["split"].value_counts().to_pylist()}
             raise StageError(
-                f"{artifact.label}: no sample of split {wanted or 'any'}; it has {have or 'no samples at all'}. "
+                f"{artifact.label}: no sample of split {' or '.join(wanted or ['any'])}; "
+                f"it has {have or 'no samples at all'}. "
                 "Add images, or change the fractions of `split` where they are ingested"
             )
         kept = kept.combine_chunks()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pydantic
@@ -23,19 +23,11 @@ from pipelines.stage import (
     Stage,
     StageError,
 )
-from stages.synthesis.shards import Plan, crops_of, plan_shards, sample_key, shard_name
+from stages.synthesis.shards import Plan, crops_of, plan_shards, shard_name
 
 if TYPE_CHECKING:
     from degrade.presets import Preset
-    from stages.data.tar import TarWriter
-
-COLUMNS = {
-    "key": "string", "shard": "string", "split": "string", "image": "string", "crop": "int32",
-    "offset": "int64", "size": "int64", "sha256": "string",
-    "hr_offset": "int64", "hr_size": "int64", "hr_ext": "string",
-    "lr_offset": "int64", "lr_size": "int64", "lr_ext": "string",
-    "json_offset": "int64", "json_size": "int64",
-}  # fmt: skip
+    from stages.synthesis.writer import PairWriter
 
 
 class PairsConfig(Config):
@@ -54,11 +46,20 @@ class PairsConfig(Config):
     shards: Annotated[int, pydantic.Field(ge=1, le=100_000)] = 8
     """Images are spread over this many shards by their digest; a shard that gets none is not written."""
 
-    seed: int = 0
+    seed: Annotated[int, pydantic.Field(ge=0, lt=2**64)] = 0
     """With image digest and crop number, all that the random choices depend on."""
 
     on_small: Literal["skip", "fail"] = "skip"
     """What to do about images with a side under `hr_size`: leave them out (and say so), or fail."""
+
+    @pydantic.field_validator("preset")
+    @classmethod
+    def _known_preset(cls, value: str) -> str:
+        if not _is_file(value):  # a file is read when the key is taken; a worker need not have it
+            from degrade.presets import load_preset
+
+            load_preset(value)
+        return value
 
     @pydantic.model_validator(mode="after")
     def _whole_lr_size(self) -> PairsConfig:
@@ -89,7 +90,7 @@ class DegradePairs(Stage):
 
     @classmethod
     def identity(cls, config: PairsConfig) -> JsonObject:
-        return {**config.model_dump(mode="json"), "preset": _preset_values(config.preset)}
+        return {**config.model_dump(mode="json"), "preset": _resolve(config.preset)}
 
     @classmethod
     def partitions(
@@ -101,20 +102,23 @@ class DegradePairs(Stage):
                 f"{len(plan.too_small)} images have a side under hr_size {config.hr_size}: {_some(plan.too_small)}; "
                 "lower `hr_size`, raise `min_size` where they are ingested, or set on_small: skip"
             )
-        return plan.partitions
+        return plan.partitions if not _is_file(config.preset) else _carry_preset(plan, config.preset)
 
     def run_partition(self, ctx: Context, partition: Partition) -> None:
         from stages.data.pixels import single_threaded
-        from stages.data.tables import rows_table, write_table
+        from stages.data.tables import write_table
         from stages.data.tar import TarWriter
+        from stages.synthesis.writer import PairWriter
 
         single_threaded()
-        shard = int(partition.id)
-        path = ctx.out["pairs"].path(shard_name(shard), meta={"shard": shard})
+        config: PairsConfig = ctx.config
+        shard, preset = int(partition.id), _preset_of(partition, config)
+        path = ctx.out["pairs"].path(shard_name(shard))
         with TarWriter(path) as tar:
-            rows = list(_write_pairs(ctx, partition, tar))
+            writer = PairWriter(tar, preset, seed=config.seed, scale=config.scale, hr_size=config.hr_size)
+            _write_pairs(ctx, partition, writer)
         index = ctx.out["pairs"].path(f"index-{shard:05d}.parquet", derived=True)
-        write_table(rows_table(rows, COLUMNS), index)
+        write_table(writer.table(), index)
 
     def finish(self, ctx: Context, parts: Sequence[PartitionResult]) -> None:
         from stages.data.tables import INDEX, merge_tables, write_table
@@ -133,57 +137,52 @@ class DegradePairs(Stage):
             )
 
 
-def _write_pairs(ctx: Context, partition: Partition, tar: TarWriter) -> Iterator[dict[str, Any]]:
-    """Write all pairs of a shard, one image in memory at a time; yields their index rows."""
-    from stages.data.pixels import decode_rgb
+def _write_pairs(ctx: Context, partition: Partition, writer: PairWriter) -> None:
+    """Write all pairs of a shard, one image in memory at a time."""
+    from degrade.errors import DegradeError
+    from stages.data.pixels import Undecodable, decode_rgb
 
     config: PairsConfig = ctx.config
-    preset = _preset(partition, config)
-    total, done = partition.weight, 0
+    done = 0
     for read in partition.reads:
-        image = decode_rgb(ctx.read(read))
-        height, width = image.shape[:2]
-        for crop in range(crops_of(width, height, config.hr_size, config.crops)):
-            yield _write_pair(config, preset, tar, image, read.name, crop, _split(partition, read.name))
-            done += 1
-            ctx.progress(done, total, "pairs")
+        split = _split(partition, read.name)
+        try:
+            image = decode_rgb(ctx.read(read))
+            height, width = image.shape[:2]
+            for crop in range(crops_of(width, height, config.hr_size, config.crops)):
+                writer.add(image, read.name, crop, split)
+                done += 1
+                ctx.progress(done, partition.weight, "pairs")
+        except (DegradeError, Undecodable) as error:
+            raise StageError(f"image {read.name} ({read.entry}) gave no pair: {error}") from error
 
 
-def _write_pair(
-    config: PairsConfig, preset: Preset, tar: TarWriter, image: NDArray[np.uint8], digest: str, crop: int, split: str
-) -> dict[str, Any]:
-    """Draw, render, encode and append one pair; returns its index row."""
-    from degrade.engine import render
-    from degrade.recipe import sample_recipe
-    from stages.data.pixels import encode_png
-
-    recipe = sample_recipe(
-        preset,
-        seed=config.seed,
-        image=digest,
-        crop=crop,
-        image_size=(image.shape[0], image.shape[1]),
-        hr_size=config.hr_size,
-        scale=config.scale,
-    )
-    hr, lr = render(image, recipe)
-    key = sample_key(digest, crop)
-    about = {"crop": crop, "image": digest, "recipe": recipe.to_json(), "split": split}
-    payloads = {"hr.png": encode_png(hr), "json": _encode(about), "lr.png": encode_png(lr)}
-    group = tar.add((f"{key}.{part}", payload) for part, payload in payloads.items())
-    hr_at, json_at, lr_at = group.members
-    return {
-        "key": key, "shard": tar.path.name, "split": split, "image": digest, "crop": crop,
-        "offset": group.offset, "size": group.size, "sha256": group.sha256,
-        "hr_offset": hr_at.offset, "hr_size": hr_at.size, "hr_ext": "png",
-        "lr_offset": lr_at.offset, "lr_size": lr_at.size, "lr_ext": "png",
-        "json_offset": json_at.offset, "json_size": json_at.size,
-        **recipe.columns(),
-    }  # fmt: skip
+def _is_file(preset: str) -> bool:
+    return preset.endswith((".yaml", ".yml"))
 
 
-def _encode(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+def _resolve(preset: str) -> JsonObject:
+    """The values behind a preset's name or path."""
+    from degrade.errors import DegradeError
+    from degrade.presets import load_preset
+
+    try:
+        return load_preset(preset).model_dump(mode="json")
+    except DegradeError as error:
+        raise StageError(str(error)) from error
+
+
+def _carry_preset(plan: Plan, preset: str) -> Sequence[Partition]:
+    """A preset of the user's own travels with the work: its file lies beside the spec, not on the workers."""
+    values = _resolve(preset)
+    return [replace(part, params={**part.params, "preset": values}) for part in plan.partitions]
+
+
+def _preset_of(partition: Partition, config: PairsConfig) -> Preset:
+    from degrade.presets import Preset, load_preset
+
+    carried = partition.params.get("preset")
+    return Preset.model_validate(carried) if carried else load_preset(config.preset)
 
 
 def _split(partition: Partition, image: str) -> str:

@@ -28,7 +28,7 @@ def sample_key(image: str, crop: int) -> str:
 
 
 def crops_of(width: int, height: int, hr_size: int, crops: int | Literal["area"]) -> int:
-    """How many pairs an image gives: a fixed number, or (``area``) as many as would tile it once, rounded, at least 1."""
+    """How many pairs an image gives: a fixed number, or (``area``) as many as tile it once, rounded, at least 1."""
     return crops if crops != "area" else max(1, round(width * height / hr_size**2))
 
 

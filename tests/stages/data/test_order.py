@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.data.order import index_at, indices_at, rank_slice, sample_order
+from stages.data.order import index_at, indices_at, sample_order
 
 SEEDS = st.integers(-(2**70), 2**70)
 COUNTS = st.integers(1, 3000)
@@ -26,17 +26,6 @@ def test_resume_is_a_seek(seed, count, first, size, cut):
     parts = [indices_at(seed, first, at, count), indices_at(seed, first + at, size - at, count)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert [index_at(seed, first + i, count) for i in range(0, size, 50)] == list(whole[::50])
-
-
-@given(batch=st.lists(st.integers(0, 99), min_size=24, max_size=24), world_size=st.sampled_from([1, 2, 3, 4, 8]))
-def test_ranks_share_the_global_batch_whatever_their_number(batch, world_size):
-    shares = [rank_slice(batch, rank, world_size) for rank in range(world_size)]
-    assert np.concatenate(shares).tolist() == batch
-
-
-def test_a_batch_that_ranks_cannot_share_is_refused():
-    with pytest.raises(ValueError, match="batch of 5 does not divide among 2 ranks"):
-        rank_slice(range(5), 0, 2)
 
 
 def test_the_order_is_frozen():
