@@ -26,7 +26,7 @@ COLUMNS = {
     "lr_offset": "int64", "lr_size": "int64", "lr_ext": "string",
     "json_offset": "int64", "json_size": "int64",
 }  # fmt: skip
-"""Arrow types of the index; `offset`, `size` and `sha256` are those of the whole sample, headers and padding included."""
+"""Arrow types of the index. `offset`, `size` and `sha256` are those of the whole sample with headers and padding."""
 
 _ARROW = {"int": "int64", "float": "float64", "str": "string", "bool": "bool"}
 

@@ -223,6 +223,12 @@ def test_unknown_presets_are_refused_with_the_config():
         DegradePairs.Config(preset="real-esrgam")
 
 
+def test_a_preset_file_that_is_not_there_is_named(tmp_path):
+    config = DegradePairs.Config(preset=str(tmp_path / "mine.yaml"))
+    with pytest.raises(StageError, match=r"mine.yaml: cannot be read"):
+        DegradePairs.identity(config)
+
+
 def test_declaring_the_stage_imports_nothing_heavy():
     heavy = {"cv2", "torch", "pyarrow", "ray", "scipy", "basicsr", "albumentations"}
     program = (
