@@ -21,7 +21,8 @@ from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of
 from pipelines.spec.model import StageSpec
 from pipelines.stage import Output, Partition, SourceFile
 from pipelines.store.keylog import Claim
-from pipelines.store.parts import PartRow, PartWriter
+from pipelines.store.parts import PartRow
+from pipelines.store.partwriter import PartWriter
 from pipelines.store.store import Store
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before a lost unit is tried again
@@ -213,7 +214,8 @@ class Building:
         manifests = self._manifests(outcome)
         outputs = {slot: self.drive.store.trees.put(manifest) for slot, manifest in manifests.items()}
         stated = self._stated()
-        reproducible = all(output.reproducible for output in stated.values())
+        one_code = len(outcome.codes) < 2
+        reproducible = one_code and all(output.reproducible for output in stated.values())
         self._refuse_difference(outputs, reproducible)
         meta: JsonObject = {
             "reproducible": reproducible,
@@ -221,6 +223,8 @@ class Building:
             "seconds": round(time.monotonic() - self._started, 3),
             "code": {"digest": self.identity.code.digest, "files": dict(self.identity.code.files)},
         }
+        if not one_code:
+            meta["segments"] = list(outcome.codes)
         if self.failure is not None:
             return
         if self._table is not None:
@@ -300,6 +304,7 @@ class Building:
             devices=tuple(f"cuda:{i}" for i in range(gpus)) or ("cpu",),
             code=self.drive.code,
             package=package_fingerprint(),
+            fingerprint=self.identity.code.digest,
             libraries=library_versions(stage.stage.libraries),
             partition=partition,
             partition_key=self._work.keys[index] if self._work is not None and index >= 0 else None,

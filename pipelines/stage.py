@@ -3,8 +3,7 @@
 A stage is a class with a name, a version, a typed ``Config``, input slots, outputs, and one way to run:
 
 * ``run(ctx)``: one unit of work;
-* ``partitions(...)`` + ``run_partition(ctx, part)`` + ``finish(ctx, parts)``: many units, each cached by itself;
-* ``gang = True`` and ``run(ctx)`` once a rank.
+* ``partitions(...)`` + ``run_partition(ctx, part)`` + ``finish(ctx, parts)``: many units, each cached by itself.
 
 The module that defines a stage imports nothing heavy at its top (no torch, cv2, ray): ``validate`` and
 ``plan`` load it. ``run`` imports the implementation. A stage never names a path of the store and never
@@ -85,7 +84,7 @@ class Config(pydantic.BaseModel):
 class Resources(pydantic.BaseModel):
     """What one unit of a stage needs (``resources:`` in a spec). Execution only: never part of a key.
 
-    `workers` bounds how many partitions run at once (None: as many as fit) and, for a gang, is its size.
+    `workers` bounds how many partitions run at once (None: as many as fit).
     `memory` is in bytes. `custom` names custom Ray resources.
     """
 
@@ -291,9 +290,6 @@ class Context(Protocol):
     seed: int  # config.seed where there is one, else 0
     threads: int
     devices: tuple[str, ...]  # "cpu", or "cuda:0", ...
-    rank: int
-    world_size: int
-    rendezvous: str | None  # URL for torch.distributed init_method; None when world_size is 1
 
     def progress(self, done: float, total: float, unit: str = "") -> None:
         """Report how far the unit is. Cheap: call it as often as is natural."""
@@ -336,8 +332,6 @@ class Stage:
     code_policy: ClassVar[Literal["key", "advisory"]] = "key"
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions whose version changes the output's bytes (``opencv-python-headless``); part of the key."""
-
-    gang: ClassVar[bool] = False
 
     @classmethod
     def outputs(cls, config: Any, inputs: InputFacets) -> Mapping[str, Output]:
@@ -384,7 +378,7 @@ class Stage:
         raise NotImplementedError(f"{cls.__qualname__}.partitions")
 
     def run(self, ctx: Context) -> None:
-        """Do the work as one unit (or as one rank of a gang; only rank 0's output is committed)."""
+        """Do the work as one unit."""
         raise NotImplementedError(f"{type(self).__qualname__}.run")
 
     def run_partition(self, ctx: Context, partition: Partition) -> None:

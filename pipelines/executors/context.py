@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.artifact import Entry, Facets, Manifest
 from pipelines.canonical import JsonObject, sha256_hex
 from pipelines.executors.task import Task
-from pipelines.stage import Artifact, Output, Read, SourceFile, StageError
+from pipelines.stage import Artifact, Checkpoints, Output, OutputWriter, Read, SourceFile, StageError
 from pipelines.store.store import Store
 
 if TYPE_CHECKING:
@@ -100,27 +100,33 @@ class SlotWriter:
 
 
 class UnitCheckpoints:
-    """`pipelines.stage.Checkpoints` on the store's trainer state of one lineage."""
+    """`pipelines.stage.Checkpoints` on the store's trainer states of one lineage.
 
-    def __init__(self, kept: CheckpointStore, scratch: Path, provenance: JsonObject) -> None:
-        self._kept, self._scratch, self._provenance = kept, scratch, provenance
+    Every state carries the code fingerprints under which it came to be, so that a result of mixed code is known.
+    """
+
+    def __init__(self, kept: CheckpointStore, scratch: Path, attempt: str, fingerprint: str) -> None:
+        self._kept, self._scratch, self._attempt = kept, scratch, attempt
+        self.codes: tuple[str, ...] = (fingerprint,)
         self.resumed_from: int | None = None
 
     def save(self, step: int, folder: Path, *, keep_last: int = 2) -> None:
-        self._kept.save(step, folder, keep_last=keep_last, meta=self._provenance)
+        meta: JsonObject = {"attempt": self._attempt, "codes": list(self.codes)}
+        self._kept.save(step, folder, keep_last=keep_last, meta=meta)
 
     def latest(self, at_most: int) -> tuple[int, Path] | None:
-        found = self._kept.latest(at_most, self._scratch)
-        self.resumed_from = found[0] if found else None
-        return found
+        found = self._kept.restore(at_most, self._scratch)
+        if found is None:
+            return None
+        state, folder = found
+        earlier = cast("list[str]", state.meta.get("codes") or [])
+        self.codes = tuple(dict.fromkeys([*earlier, self.codes[-1]]))
+        self.resumed_from = state.step
+        return state.step, folder
 
 
 class UnitContext:
     """`pipelines.stage.Context` for one unit of one attempt."""
-
-    rank = 0
-    world_size = 1
-    rendezvous: str | None = None
 
     def __init__(self, store: Store, task: Task, config: Any, outputs: Mapping[str, Output], scratch: Path) -> None:
         self._store, self._task = store, task
@@ -137,14 +143,18 @@ class UnitContext:
             if slot in task.many
         }
         self.slots = {slot: SlotWriter(slot, output, scratch / "out" / slot) for slot, output in outputs.items()}
-        self.out: Mapping[str, SlotWriter] = self.slots
+        self.out: Mapping[str, OutputWriter] = self.slots
         self.sources: Mapping[str, Sequence[SourceFile]] = task.sources
         self.seed = int(getattr(config, "seed", 0) or 0)
         self.threads = task.threads
         self.devices = task.devices
-        provenance: JsonObject = {"attempt": f"{task.key}/{task.attempt}", "package": task.package}
-        self.kept = UnitCheckpoints(store.checkpoints(task.lineage), _folder(scratch / "checkpoint"), provenance)
-        self.checkpoints = self.kept
+        self.kept = UnitCheckpoints(
+            store.checkpoints(task.lineage),
+            _folder(scratch / "checkpoint"),
+            f"{task.key}/{task.attempt}",
+            task.fingerprint,
+        )
+        self.checkpoints: Checkpoints = self.kept
         self._attempt: Attempt = store.attempt(task.key, task.attempt)
         self._metrics: StreamWriter | None = None
         self._pictures: StreamWriter | None = None

@@ -61,6 +61,7 @@ class Task:
     devices: tuple[str, ...]
     code: tuple[str, ...]
     package: str
+    fingerprint: str
     libraries: Mapping[str, str]
     partition: Partition | None = None
     partition_key: str | None = None
@@ -139,18 +140,23 @@ class Failure:
 def _own_frame(frames: Sequence[traceback.FrameSummary]) -> traceback.FrameSummary | None:
     """The innermost frame in the user's or our stages' code: below it lie libraries."""
     outside = [f for f in frames if "site-packages" not in f.filename and "/lib/python3" not in f.filename]
-    return (outside or list(frames) or [None])[-1]
+    return next(reversed(outside or list(frames)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished unit: what it wrote by slot, or its failure. `seconds` is wall time inside the worker."""
+    """A finished unit: what it wrote by slot, or its failure. `seconds` is wall time inside the worker.
+
+    `resumed_from` is the step of the checkpoint it went on from; `codes` are the code fingerprints under which
+    the training behind it ran, oldest first: more than one means that its code changed on the way.
+    """
 
     entries: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     facets: Mapping[str, Facets] = field(default_factory=dict)
     refs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     seconds: float = 0.0
     resumed_from: int | None = None
+    codes: tuple[str, ...] = ()
     failure: Failure | None = None
 
     def to_text(self) -> str:
@@ -160,6 +166,7 @@ class Outcome:
             "refs": self.refs,
             "seconds": self.seconds,
             "resumed_from": self.resumed_from,
+            "codes": self.codes,
             "failure": asdict(self.failure) if self.failure else None,
         }
         return json.dumps(data, separators=(",", ":"))
@@ -169,7 +176,8 @@ class Outcome:
         data: dict[str, Any] = json.loads(text)
         entries = {slot: tuple(Entry.from_json(e) for e in found) for slot, found in data["entries"].items()}
         failure = Failure(**data["failure"]) if data["failure"] else None
-        return cls(entries, data["facets"], data["refs"], data["seconds"], data["resumed_from"], failure)
+        resumed, codes = data["resumed_from"], tuple(data["codes"])
+        return cls(entries, data["facets"], data["refs"], data["seconds"], resumed, codes, failure)
 
     @classmethod
     def failed(cls, failure: Failure, seconds: float = 0.0) -> Outcome:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import tempfile
 import time
-import uuid
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from pipelines.errors import SharplineError, StoreError
@@ -46,7 +42,7 @@ def run_task(task: Task) -> Outcome:
     stage = load_stage(task.uses)
     config = stage.Config.model_validate(task.config)
     store = _store(task.store)
-    scratch = _scratch(store)
+    scratch = store.new_scratch()
     try:
         ctx = UnitContext(store, task, config, _outputs(store, task, stage, config), scratch)
         ctx.open_log()
@@ -63,6 +59,7 @@ def run_task(task: Task) -> Outcome:
             refs={slot: writer.refs for slot, writer in ctx.slots.items()},
             seconds=time.perf_counter() - started,
             resumed_from=ctx.kept.resumed_from,
+            codes=ctx.kept.codes,
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -100,16 +97,6 @@ def _outputs(store: Store, task: Task, stage: type[Stage], config: Any) -> Mappi
 @lru_cache(maxsize=4)
 def _store(url: str) -> Store:
     return open_store(url, create=False)
-
-
-def _scratch(store: Store) -> Path:
-    """A fresh folder on the store's own file system where there is one, so that outputs are moved, not copied."""
-    root = store.scratch_root()
-    if root is None:
-        return Path(tempfile.mkdtemp(prefix="sharpline-"))
-    folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
-    folder.mkdir(parents=True)
-    return folder
 
 
 def _refuse_mismatch(task: Task) -> None:

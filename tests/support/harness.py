@@ -115,9 +115,6 @@ class FolderContext:
     seed: int = 0
     threads: int = 1
     devices: tuple[str, ...] = ("cpu",)
-    rank: int = 0
-    world_size: int = 1
-    rendezvous: str | None = None
     recorded: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     images: dict[str, bytes] = field(default_factory=dict)
 
