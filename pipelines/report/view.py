@@ -201,4 +201,5 @@ def _spec_text(spec: JsonObject) -> str:
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return str(yaml.dump(spec, Dumper=dumper, sort_keys=False, allow_unicode=True, width=100))
+    shown = {name: value for name, value in spec.items() if name != "schema"}
+    return str(yaml.dump(shown, Dumper=dumper, sort_keys=False, allow_unicode=True, width=100))
