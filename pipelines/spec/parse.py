@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -49,7 +50,7 @@ def parse(text: str, file: str, problems: Problems) -> Node | None:
         return _Builder(text, file, problems).build()
     except yaml.MarkedYAMLError as error:
         explain(error, text, file, problems)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         problems.add(Location(file, 1, 1), "", f"not readable as YAML: {error}")
     except _Stop:
         pass
@@ -90,6 +91,7 @@ class _Builder:
 
     def _where(self, event: yaml.Event) -> Location:
         mark = event.start_mark
+        assert mark is not None
         return Location(self.file, mark.line + 1, mark.column + 1)
 
     def _stop(self, event: yaml.Event, message: str, expected: str) -> None:
@@ -123,7 +125,7 @@ class _Builder:
         else:
             self._place(Leaf(value, where, where), 1, event.anchor)
 
-    def _refuse_tag(self, event: yaml.Event, where: Location) -> None:
+    def _refuse_tag(self, event: Any, where: Location) -> None:
         shown = event.tag.replace("tag:yaml.org,2002:", "!!")
         self.problems.add(where, self._path(), f"the tag {shown}", expected="no tags: a spec holds plain values")
 
@@ -167,7 +169,7 @@ class _Builder:
         done = self.stack.pop()
         self._place(done.node, done.size, done.anchor)
 
-    def _alias(self, event: yaml.AliasEvent) -> None:
+    def _alias(self, event: Any) -> None:
         if event.anchor not in self.anchors:
             self._stop(
                 event, f"no anchor `&{event.anchor}` comes before this alias", "quotes around text that begins with *"
@@ -203,7 +205,7 @@ class _Builder:
         frame.key, frame.expects_key = None, True
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
+def _events(text: str) -> Iterator[Any]:
     loader = yaml.CSafeLoader(text)
     try:
         while loader.check_event():
