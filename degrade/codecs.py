@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from degrade.errors import DegradeError
 
-_ZERO: Final = np.zeros(4)  # a scalar for OpenCV: one value a channel
-
 
 def to_uint8(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Round float32 code values to uint8, half to even, saturating at 0 and 255."""
-    return np.asarray(cv2.add(image, _ZERO, dtype=cv2.CV_8U), dtype=np.uint8)
+    return np.asarray(cv2.convertScaleAbs(np.clip(image, 0.0, 255.0)), dtype=np.uint8)
 
 
 def jpeg(image: NDArray[np.float32], quality: int) -> NDArray[np.float32]:

@@ -62,7 +62,7 @@ def sinc(size: int, omega: float) -> Kernel:
 def trimmed(kernel: Kernel, tolerance: float = 1e-7) -> Kernel:
     """Drop the outer rings whose weights sum to less than `tolerance` (in absolute value), and normalise again.
 
-    A sigma of 0.3 in 21 x 21 taps is a 5 x 5 kernel: what is dropped moves no pixel by more than 255 * tolerance.
+    A sigma of 0.4 in 21 x 21 taps is a 5 x 5 kernel: what is dropped moves no pixel by more than 255 * tolerance.
     """
     magnitude = np.abs(kernel)
     ring = 0

@@ -1,0 +1,109 @@
+"""Kernels and filters against basicsr and against brute force."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from degrade import filters, kernels
+from degrade.basicsr_compat import degradations
+from degrade.operators.blur import FAMILIES, BlurDraw
+
+SIZES = st.integers(1, 10).map(lambda half: 2 * half + 1)
+SIGMAS = st.floats(0.2, 3.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(FAMILIES), SIZES, SIGMAS, SIGMAS, st.floats(-math.pi, math.pi), st.floats(0.5, 4.0))
+def test_kernels_equal_basicsr(family, size, sigma_x, sigma_y, theta, beta):
+    reference = degradations()
+    isotropic = not family.endswith("aniso")
+    arguments = {"isotropic": isotropic}
+    parameters = {"sigma_x": sigma_x}
+    if not isotropic:
+        parameters |= {"sigma_y": sigma_y, "theta": theta}
+    if family.startswith("generalized"):
+        parameters |= {"beta": beta}
+        expected = reference.bivariate_generalized_Gaussian(size, sigma_x, sigma_y, theta, beta, **arguments)
+    elif family.startswith("plateau"):
+        parameters |= {"beta": beta}
+        expected = reference.bivariate_plateau(size, sigma_x, sigma_y, theta, beta, **arguments)
+    else:
+        expected = reference.bivariate_Gaussian(size, sigma_x, sigma_y, theta, **arguments)
+    kernel = BlurDraw(id="blur1", family=family, size=size, **parameters).kernel()
+    np.testing.assert_allclose(kernel, expected, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SIZES, st.floats(math.pi / 5, math.pi))
+def test_sinc_kernels_equal_basicsr(size, omega):
+    expected = degradations().circular_lowpass_kernel(omega, size)
+    np.testing.assert_allclose(kernels.sinc(size, omega), expected, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SIZES, SIGMAS)
+def test_trimming_drops_next_to_nothing_and_keeps_the_sum(size, sigma):
+    full = kernels.gaussian(size, sigma, sigma, 0.0)
+    kept = kernels.trimmed(full)
+    ring = (size - kept.shape[0]) // 2
+    assert kept.shape[0] % 2 == 1
+    assert kept.sum() == pytest.approx(1.0, abs=1e-12)
+    assert np.abs(np.pad(kept, ring) - full).sum() < 3e-7
+
+
+def test_a_small_sigma_becomes_a_small_kernel():
+    assert kernels.trimmed(kernels.gaussian(21, 0.4, 0.4, 0.0)).shape == (5, 5)
+    assert kernels.trimmed_taps(kernels.gaussian_taps(21, 0.4)).shape == (5,)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "sinc"])
+@pytest.mark.parametrize("size", [7, 21])
+def test_every_filter_path_equals_a_direct_correlation(family, size):
+    """Separable, direct, low-rank and DFT paths against a sum over shifted copies, to a tenth of a code value."""
+    image = np.random.default_rng(3).integers(0, 256, (40, 52, 3)).astype(np.float32)
+    parameters = {
+        "sinc": {"omega": 1.3},
+        "iso": {"sigma_x": 2.0},
+        "aniso": {"sigma_x": 2.8, "sigma_y": 0.9, "theta": 0.6},
+        "generalized_iso": {"sigma_x": 2.0, "beta": 0.7},
+        "generalized_aniso": {"sigma_x": 2.8, "sigma_y": 0.9, "theta": 0.6, "beta": 2.0},
+        "plateau_iso": {"sigma_x": 2.0, "beta": 1.5},
+        "plateau_aniso": {"sigma_x": 2.8, "sigma_y": 0.9, "theta": 0.6, "beta": 1.5},
+    }[family]
+    draw = BlurDraw(id="blur1", family=family, size=size, **parameters)
+    kernel, half = draw.kernel(), size // 2
+    padded = np.pad(image.astype(np.float64), ((half, half), (half, half), (0, 0)), mode="reflect")
+    expected = sum(
+        kernel[row, column] * padded[row : row + 40, column : column + 52]
+        for row in range(size)
+        for column in range(size)
+    )
+    assert np.abs(draw.render(image.copy()) - expected).max() < 0.1
+
+
+def test_low_rank_filtering_matches_the_dense_one():
+    image = np.random.default_rng(4).integers(0, 256, (64, 64, 3)).astype(np.float32)
+    kernel = kernels.gaussian(21, 2.4, 2.4, 0.0, 0.6)
+    assert filters._low_rank(kernel) is not None
+    dense = cv2.filter2D(image, cv2.CV_32F, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101)
+    assert np.abs(filters.dense(image, kernel) - dense).max() < 0.06
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic", "area"])
+def test_resizing_equals_torch_where_the_two_agree(mode):
+    """Exact ratios: same half-pixel centres and coefficients. Area is compared where its windows are whole pixels."""
+    import torch
+    from torch.nn import functional
+
+    image = np.random.default_rng(5).integers(0, 256, (48, 60, 3)).astype(np.float32)
+    names = {"linear": "bilinear", "cubic": "bicubic", "area": "area"}
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None]
+    for size in [(24, 30), (12, 15)] if mode == "area" else [(24, 30), (31, 41), (72, 90)]:
+        expected = functional.interpolate(tensor, size=size, mode=names[mode])[0].permute(1, 2, 0).numpy()
+        assert np.abs(filters.resize(image, size, mode) - expected).max() < 0.2
