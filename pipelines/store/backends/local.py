@@ -165,8 +165,9 @@ class LocalObjects:
 
     def _temporary(self, key: str, data: bytes, mode: int = 0o644) -> str:
         check_key(key)
-        path = self._stray()
+        path = ""
         try:
+            path = self._stray()
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
             try:
                 view = memoryview(data)
@@ -240,9 +241,9 @@ class LocalObjects:
     def _stray(self) -> str:
         folder = self._base + ".tmp"
         if not self._swept:
-            self._swept = True
             os.makedirs(folder, exist_ok=True)
             _sweep(folder)
+            self._swept = True
         return f"{folder}/{os.getpid()}-{secrets.token_hex(8)}"
 
     def _failed(self, doing: str, key: str, error: OSError) -> StoreError:
@@ -293,7 +294,7 @@ def _sync(path: str) -> None:
 
 
 def _forget(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(*_ABSENT):
         os.unlink(path)
 
 
