@@ -93,11 +93,11 @@ class _Loader:
         node = self.tree.items.get("code")
         entries: list[Node] = node.items if isinstance(node, ListNode) else [node] if node is not None else []
         found = [path for entry in entries if (path := self._package(entry)) is not None]
-        add_code([str(path.parent) for path in found])
+        add_code(found)
         return tuple(found)
 
     def _package(self, node: Node) -> Path | None:
-        expected = "the folder of a Python package, relative to this file"
+        expected = "the folder of a Python package (or a .py file), relative to this file"
         try:
             leaf = interpolate(node, "code", self.scope) if isinstance(node, Leaf) else node
         except Unresolved:

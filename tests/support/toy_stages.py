@@ -190,7 +190,7 @@ class Join(Stage):
 
 
 class Collect(Stage):
-    """A stage with a `many` slot: which labels came, and the bytes of each."""
+    """A stage with a `many` slot: the bytes of each input, in order."""
 
     name = f"{MODULE}:Collect"
     inputs = {"of": Input("samples", "anything with texts", {"role": "texts"}, many=True)}
@@ -200,10 +200,11 @@ class Collect(Stage):
 
     @classmethod
     def outputs(cls, config: Config, inputs: InputFacets) -> Mapping[str, Output]:
-        return {"report": Output("metrics", "bytes by label", {"role": "evaluation"})}
+        return {"report": Output("metrics", "bytes of each", {"role": "evaluation"})}
 
     def run(self, ctx: Context) -> None:
-        sizes = {artifact.label: artifact.manifest.size for artifact in ctx.many["of"]}
+        ctx.log.info("collected %s", ", ".join(artifact.label for artifact in ctx.many["of"]))
+        sizes = [artifact.manifest.size for artifact in ctx.many["of"]]
         ctx.out["report"].path("metrics.json").write_text(json.dumps(sizes, sort_keys=True))
 
 
@@ -339,8 +340,25 @@ class Score(Stage):
 
     @classmethod
     def outputs(cls, config: Config, inputs: InputFacets) -> Mapping[str, Output]:
-        return {"metrics": Output("metrics", "a score by model", {"role": "evaluation"})}
+        return {"metrics": Output("metrics", "a score a model", {"role": "evaluation"})}
 
     def run(self, ctx: Context) -> None:
-        scores = {model.label: json.loads(model.read("weights.json"))["value"] for model in ctx.many["models"]}
-        ctx.out["metrics"].path("metrics.json").write_text(json.dumps(scores, sort_keys=True))
+        scores = [json.loads(model.read("weights.json"))["value"] for model in ctx.many["models"]]
+        ctx.out["metrics"].path("metrics.json").write_text(json.dumps(scores))
+
+
+class Clock(Stage):
+    """Declared reproducible, and is not: every build writes another number."""
+
+    name = f"{MODULE}:Clock"
+
+    class Config(Config):
+        reproducible: bool = True
+        """What the stage claims about itself."""
+
+    @classmethod
+    def outputs(cls, config: Config, inputs: InputFacets) -> Mapping[str, Output]:
+        return {"out": Output("metrics", reproducible=config.reproducible)}
+
+    def run(self, ctx: Context) -> None:
+        ctx.out["out"].path("metrics.json").write_text(json.dumps({"now": time.time_ns()}))
