@@ -97,7 +97,7 @@ def _poisson(codes: Image, values: NDArray[np.uint16]) -> Image:
     """
     z = _normal(values)
     rate = codes * np.float32(256.0 / 255.0)
-    counts = np.maximum(rate - np.float32(1.0 / 12.0), np.float32(0.0))
+    counts: Image = np.maximum(rate - np.float32(1.0 / 12.0), np.float32(0.0))
     np.sqrt(counts, out=counts)
     counts *= z
     counts += rate
