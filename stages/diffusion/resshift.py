@@ -56,10 +56,15 @@ class ResShift:
         return len(self.sqrt_eta)
 
     def respaced(self, steps: int) -> ResShift:
-        """The shorter chain over the steps floor(T/S * k), k = 0..S-1, with their eta and their own labels kept."""
+        """The shorter chain over the steps ceil(T/S * k) - 1, k = 1..S, each with its own eta and label.
+
+        The last step is always kept, so that sampling starts at the prior that the network was trained on;
+        one step is then the network's answer at T. (The official code keeps floor(T/S * k) from k = 0, and so
+        loses the prior's own step.)
+        """
         if not 1 <= steps <= self.timesteps:
             raise ValueError(f"sampling steps: expected 1 to {self.timesteps} (the trained process), got {steps}")
-        kept = [self.timesteps * k // steps for k in range(steps)]
+        kept = [-(-self.timesteps * k // steps) - 1 for k in range(1, steps + 1)]
         return ResShift(tuple(self.sqrt_eta[t] for t in kept), self.kappa, tuple(self.labels[t] for t in kept))
 
     def _table(self, values: Sequence[float], t: Tensor, like: Tensor) -> Tensor:

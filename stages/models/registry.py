@@ -37,8 +37,6 @@ class SuperResolver(Protocol):
         """Network evaluations that one image costs."""
         ...
 
-    def to(self, device: str) -> SuperResolver: ...
-
 
 def build_model(card: Mapping[str, Any]) -> Any:
     """A freshly initialised module of the card's family. Raises ValueError for a family or schema unknown here."""

@@ -87,7 +87,8 @@ class UNet(nn.Module):
         self.features = widths[0]
         size = 4 * widths[0]
         self.time = nn.Sequential(nn.Linear(self.features, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
-        self.stem = nn.Conv2d(inputs, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(inputs - 3, widths[0], 3, padding=1)
+        self.condition = nn.Conv2d(3, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
         self.encoder = nn.ModuleList()
         before = widths[0]
@@ -108,7 +109,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         embedding = self.time(time_embedding(t, self.features).to(x.dtype))
-        h = self.stem(x)
+        h = self.stem(x[:, :-3]) + self.condition(x[:, -3:])
         skips: list[Tensor] = []
         for down, blocks in zip(self.down, self.encoder, strict=True):
             h = down(h)
