@@ -12,7 +12,7 @@ from pipelines.events import Event
 from pipelines.progress.board import Board, Failure
 from pipelines.progress.lines import JsonLines, PlainLines, closing
 from pipelines.progress.summary import Row, failure_rows
-from pipelines.progress.text import glyphs_for, one_line
+from pipelines.progress.text import clean, glyphs_for, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +67,7 @@ class LiveDisplay:
         lines = []
         for row in rows:
             label = Text(f"  {row.label:<8} " if row.label else "", style="bright_black")
-            lines.append(Text.assemble(label, (row.text, _TONES[row.tone])))
+            lines.append(Text.assemble(label, (clean(row.text), _TONES[row.tone])))
         self.console.print(Text("\n").join(lines), soft_wrap=True)
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ from typing import TextIO
 from pipelines.events import Event
 from pipelines.progress.board import Board, Failure, StageLine, as_text
 from pipelines.progress.summary import Row, failure_rows, summary
-from pipelines.progress.text import Glyphs, duration, glyphs_for, number, one_line, rate
+from pipelines.progress.text import Glyphs, clean, duration, glyphs_for, number, one_line, rate
 
 PROGRESS_EVERY = 30.0
 
@@ -79,7 +79,7 @@ class PlainLines:
         return f"{stage.name}: {', '.join(parts)}"
 
     def _write(self, text: str) -> None:
-        self.stream.write(_encodable(text, getattr(self.stream, "encoding", None)) + "\n")
+        self.stream.write(_encodable(clean(text), getattr(self.stream, "encoding", None)) + "\n")
         self.stream.flush()
 
     def __enter__(self) -> PlainLines:

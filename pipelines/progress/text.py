@@ -27,9 +27,9 @@ ASCII: Final = Glyphs("*", "+", "x", "=", ".", "~", "#", "-", "..", "-")
 
 
 def glyphs_for(encoding: str | None) -> Glyphs:
-    """The Unicode glyphs where `encoding` can express them all, ASCII ones elsewhere."""
+    """The Unicode glyphs where `encoding` can express them all (None: anything goes), ASCII ones elsewhere."""
     try:
-        "●✓✗↷○◌━─…·".encode(encoding or "ascii")
+        "●✓✗↷○◌━─…·".encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):
         return ASCII
     return UNICODE
@@ -82,6 +82,11 @@ def clip(text: str, width: int, ellipsis: str) -> str:
     return text[: keep - tail] + ellipsis + (text[-tail:] if tail else "")
 
 
-def one_line(text: str) -> str:
+def clean(text: str) -> str:
     """`text` with line breaks and control characters as spaces: a message cannot drive the terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def one_line(text: str) -> str:
+    """:func:`clean` text with all runs of spaces as one."""
+    return " ".join(clean(text).split())

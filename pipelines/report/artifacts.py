@@ -36,7 +36,8 @@ def output_view(store: Store, slot: str, digest: str, problems: Problems) -> tup
     if count is None:
         inside = [e.meta[name] for e in manifest.entries for name in _COUNTS if isinstance(e.meta.get(name), int)]
         count = sum(n for n in inside if isinstance(n, int)) if inside else None
-    view = OutputView(slot, digest, manifest.kind, manifest.facets, len(manifest.entries), manifest.size, count)
+    facets = {name: value for name, value in manifest.facets.items() if name not in _COUNTS}
+    view = OutputView(slot, digest, manifest.kind, facets, len(manifest.entries), manifest.size, count)
     return view, manifest
 
 
@@ -82,7 +83,9 @@ def _pairs(store: Store, manifest: Manifest, table: Any) -> tuple[Comparison, ..
         blob = manifest.entry(row["shard"]).sha256
         lr = store.blobs.read(blob, row["lr_offset"], row["lr_size"])
         hr = store.blobs.read(blob, row["hr_offset"], row["hr_size"])
-        caption = " · ".join(f"{k[2:]} {v:.3g}" for k, v in row.items() if k in _CAPTIONED and v is not None)
+        caption = " · ".join(
+            f"{k[2:].replace('_', ' ')} {v:.3g}" for k, v in row.items() if k in _CAPTIONED and v is not None
+        )
         pairs.append(Comparison(str(row.get("key", "")), (picture("lr", lr, caption), picture("hr", hr))))
     return tuple(pairs)
 

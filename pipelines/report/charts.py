@@ -10,11 +10,11 @@ from typing import Final
 from pipelines.report.model import Curve
 
 WIDTH: Final = 480.0
-HEIGHT: Final = 216.0
-LEFT: Final = 50.0
+HEIGHT: Final = 224.0
+LEFT: Final = 56.0
 RIGHT: Final = 12.0
 TOP: Final = 10.0
-BOTTOM: Final = 26.0
+BOTTOM: Final = 28.0
 MAX_POINTS: Final = 400
 
 Point = tuple[float, float]

@@ -46,7 +46,7 @@ def gather(store: Store, run_id: str, *, now: float | None = None) -> RunView:
         name=as_text(board.start.get("spec")) or as_text(spec.get("name")) or run_id,
         status=run_status(board, time.time() if now is None else now),
         started=board.started,
-        seconds=_run_seconds(board),
+        seconds=run_seconds(board),
         file=as_text(board.start.get("file")) or as_text(spec.get("file")),
         store=as_text(board.start.get("store")) or str(store.url),
         executor=as_text(board.start.get("executor")),
@@ -92,7 +92,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _run_seconds(board: Board) -> float | None:
+def run_seconds(board: Board) -> float | None:
+    """What the run took, or has taken so far by its last event."""
     stated = as_number((board.finish or {}).get("seconds"))
     if stated is not None or board.started is None or board.last is None:
         return stated
