@@ -57,8 +57,8 @@ def resize(image: Image, size: tuple[int, int], mode: str) -> Image:
     """Resize to (height, width) with mode area, linear or cubic, without antialiasing for the latter two.
 
     Linear and cubic sample at half-pixel centres with cubic coefficient -0.75, as ``F.interpolate`` does, except that
-    the ratio of the sizes is used where torch uses the drawn factor. Area averages the exact (fractional) footprint,
-    where torch averages whole pixels; upwards it interpolates linearly between whole pixels, where torch repeats them.
+    the ratio of the sizes is used where torch uses the drawn factor. Area averages the exact footprint of a
+    pixel, fractions included, where torch averages the whole pixels that the footprint touches.
     """
     if size == image.shape[:2]:
         return image

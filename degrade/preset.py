@@ -8,7 +8,9 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from degrade.operators.base import Identifier, Probability, Record, Weight
+from degrade.operators.imresize import Imresize
 from degrade.operators.registry import AnyOperator
+from degrade.operators.resize import Resize
 
 
 class Crop(Record):
@@ -100,6 +102,12 @@ class Preset(Record):
         if self.hr == "sharpened" and self.sharpen is None:
             raise ValueError("hr: sharpened needs a sharpen section; add one or say hr: raw")
         _check_names(self.steps, {})
+        resizes = any(isinstance(op, Resize | Imresize) for op in self.operators())
+        if resizes and not _settled(self.steps, False):
+            raise ValueError(
+                "the steps may end at another size than the LR image; end with an imresize, or with a resize that has "
+                "of: lr, keep: 1 and neither up nor down, applied in every case (p: 1)"
+            )
         return self
 
     def operators(self) -> Iterator[AnyOperator]:
@@ -124,6 +132,25 @@ def walk(steps: tuple[Node, ...]) -> Iterator[Node]:
         elif isinstance(node, Choice):
             for option in node.options.values():
                 yield from walk(option.steps)
+
+
+def _settled(steps: tuple[Node, ...], at_lr: bool) -> bool:
+    """Whether the image surely has the LR size after `steps`, given whether it surely had it before."""
+    for node in steps:
+        before = at_lr
+        if isinstance(node, Choice):
+            at_lr = all(_settled(option.steps, before) for option in node.options.values())
+        elif isinstance(node, Sequence):
+            inside = _settled(node.steps, before) if node.order == "fixed" else _settled_shuffled(node.steps, before)
+            at_lr = inside and (node.p == 1 or before)
+        else:
+            at_lr = node.settles(before) and (node.p == 1 or before)
+    return at_lr
+
+
+def _settled_shuffled(steps: tuple[Node, ...], at_lr: bool) -> bool:
+    """The same for any order of `steps`: none may leave the LR size, and it must be there before or come from one."""
+    return all(_settled((step,), True) for step in steps) and (at_lr or any(_settled((step,), False) for step in steps))
 
 
 def _check_names(steps: tuple[Node, ...], seen: dict[str, str]) -> None:

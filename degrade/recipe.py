@@ -12,6 +12,7 @@ from degrade.columns import Value, recipe_columns
 from degrade.errors import DegradeError
 from degrade.operators.base import Draw, Identifier, Place, Record, Size
 from degrade.operators.registry import AnyDraw, AnyOperator
+from degrade.philox import Stream
 from degrade.preset import Choice, Node, Preset, Sequence, Sharpen, walk
 from degrade.sampling import draw_crop
 
@@ -170,17 +171,19 @@ class _Trace:
         for node in nodes:
             stream = self.place.stream(node.id)
             if isinstance(node, Choice):
-                names = sorted(node.options)
-                name = names[stream.choice([node.options[option].weight for option in names])]
-                self.choices[node.id] = name
-                self.follow(node.options[name].steps)
+                self._choice(node, stream)
             elif isinstance(node, Sequence):
-                self._sequence(node)
+                self._sequence(node, stream)
             else:
-                self._operator(node)
+                self._operator(node, stream)
 
-    def _sequence(self, node: Sequence) -> None:
-        stream = self.place.stream(node.id)
+    def _choice(self, node: Choice, stream: Stream) -> None:
+        names = sorted(node.options)  # the order of a mapping is no part of its meaning
+        name = names[stream.choice([node.options[option].weight for option in names])]
+        self.choices[node.id] = name
+        self.follow(node.options[name].steps)
+
+    def _sequence(self, node: Sequence, stream: Stream) -> None:
         if not stream.bernoulli(node.p):
             return
         order = range(len(node.steps)) if node.order == "fixed" else stream.permutation(len(node.steps))
@@ -188,8 +191,7 @@ class _Trace:
         self.sequences[node.id] = tuple(step.id for step in steps)
         self.follow(steps)
 
-    def _operator(self, node: AnyOperator) -> None:
-        stream = self.place.stream(node.id)
+    def _operator(self, node: AnyOperator, stream: Stream) -> None:
         if not stream.bernoulli(node.p):
             return
         draw = node.draw(stream, self.place)

@@ -22,7 +22,7 @@ Size = tuple[int, int]
 class Record(BaseModel):
     """A frozen, closed record: unknown fields are errors, NaN and infinity too."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -89,6 +89,10 @@ class Operator(Record):
     id: Identifier
     p: Probability = 1.0
     draws: ClassVar[type[Draw]]
+
+    def settles(self, at_lr: bool) -> bool:
+        """Whether the image surely has the LR size after this operator, given whether it surely had it before."""
+        return at_lr
 
     def draw(self, stream: Stream, place: Place) -> Draw:
         """Draw the parameters for one pair; called only when the operator is applied."""

@@ -36,5 +36,8 @@ class Imresize(Operator):
     op: Literal["imresize"] = "imresize"
     draws: ClassVar[type[Draw]] = ImresizeDraw
 
+    def settles(self, at_lr: bool) -> bool:
+        return True
+
     def draw(self, stream: Stream, place: Place) -> ImresizeDraw:
         return ImresizeDraw(id=self.id, height=place.lr[0], width=place.lr[1])

@@ -64,6 +64,9 @@ class Resize(Operator):
             raise ValueError(f"factor contains 1, got [{self.factor[0]}, {self.factor[1]}]")
         return self
 
+    def settles(self, at_lr: bool) -> bool:
+        return self.of == "lr" and self.up == self.down == 0
+
     def draw(self, stream: Stream, place: Place) -> ResizeDraw:
         directions: tuple[Direction, ...] = ("up", "down", "keep")
         direction = directions[stream.choice((self.up, self.down, self.keep))]

@@ -59,6 +59,13 @@ def test_a_preset_of_ones_own_is_a_file(tmp_path):
         ("steps: [{op: gaussian, id: g, sigma: [1, .inf]}]", "finite"),
         ("steps: []", "at least 1"),
         ("hr: sharpened\nsteps: [{op: imresize, id: a}]", "needs a sharpen section"),
+        ("steps: [{op: imresize, id: a, p: 0.5}]", "another size than the LR image"),
+        ("steps: [{op: resize, id: a, of: lr, up: 1, keep: 1, modes: {area: 1}}]", "another size than the LR image"),
+        (
+            "steps: [{op: imresize, id: a}, {op: choice, id: c, options: {x: {weight: 1}, y: {weight: 1,"
+            " steps: [{op: resize, id: b, of: input, down: 1, modes: {area: 1}}]}}}]",
+            "another size than the LR image",
+        ),
         ("steps: [", "not valid YAML"),
         ("preset: 2\nsteps: [{op: imresize, id: a}]", "preset"),
     ],
