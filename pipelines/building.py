@@ -84,6 +84,7 @@ class Building:
 
     def begin(self, sources: Mapping[str, Sequence[SourceFile]], work: Work | None) -> None:
         """Queue the units. `work` is given for partitioned stages."""
+        self._started = time.monotonic()
         how = "resume" if self._resumed else "run"
         counts: JsonObject | None = None
         if work is None:

@@ -202,7 +202,7 @@ class Scheduler:
         return claimed
 
     def _hold(self, name: str, key: str, holder: Holder | None) -> bool:
-        who = f"run {holder.run} (pid {holder.pid} on {holder.host})" if holder else "another run"
+        who = str(holder) if holder else "another run"
         if not self._options.wait_for_leases:
             raise LeaseHeld(f"{name}: {who} builds the same key {key[:15]}…; wait for it, or run without --no-wait")
         if self.stages[name].status != "held":

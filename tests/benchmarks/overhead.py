@@ -20,7 +20,7 @@ NOOP = "tests.support.toy_stages:Noop"
 
 def chain_spec(folder: Path, stages: int, width: int = 10) -> Path:
     """A spec of no-op stages, `width` chains side by side; returns its path."""
-    lines = ["sharpline: 1", "name: overhead", "stages:"]
+    lines = ["sharpline: 1", "name: overhead", f"code: [{ROOT / 'tests'}]", "stages:"]
     for i in range(stages):
         lines += [f"  s{i:04d}:", f"    uses: {NOOP}", f"    with: {{n: {i}}}"]
         if i >= width:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-ENTER = "import sys; from pipelines.cli.main import main; sys.exit(main())"
+COMMAND = Path(sys.executable).with_name("sharpline")
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,17 @@ class Finished:
 
 @dataclass
 class Sharpline:
-    """Runs `sharpline` with the tests' packages on the path, from any folder."""
+    """Runs the installed `sharpline` from any folder. Specs that use toy stages name ``tests/`` in ``code:``."""
 
     cwd: Path = ROOT
     env: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start the command as the leader of its own process group."""
-        path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-        env = {**os.environ, "PYTHONPATH": path, **self.env}
-        command = [sys.executable, "-c", ENTER, *map(str, arguments)]
+        command = [str(COMMAND), *map(str, arguments)]
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            command, cwd=self.cwd, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+            command, cwd=self.cwd, env={**os.environ, **self.env}, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
 
     def __call__(self, *arguments: str | Path, timeout: float = 280) -> Finished:

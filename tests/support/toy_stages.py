@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -216,6 +218,7 @@ class Noop(Stage):
 
     class Config(Config):
         n: int = 0
+        quiet: Execution[bool] = True
         labels: dict[str, str] = Field(default_factory=dict)
         rate: float = 1e-4
 
@@ -362,3 +365,32 @@ class Clock(Stage):
 
     def run(self, ctx: Context) -> None:
         ctx.out["out"].path("metrics.json").write_text(json.dumps({"now": time.time_ns()}))
+
+
+class Mortal(Stage):
+    """Kills its own process `deaths` times, as a lost worker would be, and then works."""
+
+    name = f"{MODULE}:Mortal"
+
+    class Config(Config):
+        deaths: int = 1
+        counter: Execution[str] = ""
+        """A folder in which deaths are counted; it outlives the process."""
+
+    @classmethod
+    def outputs(cls, config: Config, inputs: InputFacets) -> Mapping[str, Output]:
+        return {"out": Output("metrics")}
+
+    @classmethod
+    def partitions(
+        cls, config: Config, inputs: Mapping[str, Artifact], sources: Mapping[str, Sequence[SourceFile]]
+    ) -> Sequence[Partition]:
+        return [Partition("only")]
+
+    def run_partition(self, ctx: Context, partition: Partition) -> None:
+        folder = Path(ctx.config.counter)
+        died = len(list(folder.glob("death-*")))
+        if died < ctx.config.deaths:
+            (folder / f"death-{died}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        ctx.out["out"].path("metrics.json").write_text(json.dumps({"deaths": ctx.config.deaths}))

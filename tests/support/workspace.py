@@ -17,6 +17,7 @@ from pipelines.spec.load import load_spec
 from pipelines.store.store import Store, open_store
 
 TOYS = "tests.support.toy_stages"
+TESTS = Path(__file__).resolve().parents[1]
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Workspace:
     def spec(self, stages: str) -> None:
         """Write the spec: `stages` is the YAML below ``stages:``."""
         body = textwrap.indent(textwrap.dedent(stages).strip("\n"), "  ")
-        text = f"sharpline: 1\nname: test\nstages:\n{body}\n".replace("toy:", f"{TOYS}:")
+        text = f"sharpline: 1\nname: test\ncode: [{TESTS}]\nstages:\n{body}\n".replace("toy:", f"{TOYS}:")
         self.file.write_text(text)
 
     @property
