@@ -197,23 +197,22 @@ class _Check:
         section = vertex.tree.items.get("inputs")
         path = f"stages.{vertex.base}.inputs"
         slots = vertex.stage.inputs
+        meant = set()
         for slot in vertex.inputs:
             if slot not in slots:
                 where = section.key(slot) if isinstance(section, MapNode) else vertex.place
+                close = nearest(slot, slots)
+                meant.add(close)
                 self.problems.add(
                     where, f"{path}.{slot}", f"{vertex.stage.name} has no input {slot!r}",
-                    expected=listed(slots) if slots else "no inputs", nearest=nearest(slot, slots),
+                    expected=listed(slots) if slots else "no inputs", nearest=close,
                 )  # fmt: skip
         for slot, declared in slots.items():
-            if slot not in vertex.inputs and not declared.optional:
+            if slot not in vertex.inputs and slot not in meant and not declared.optional:
                 where = vertex.tree.key("inputs") if "inputs" in vertex.tree.items else vertex.place
                 doc = f" ({declared.doc})" if declared.doc else ""
-                self.problems.add(
-                    where,
-                    f"{path}.{slot}",
-                    "a required input is missing",
-                    expected=f"{slot}: a stage that gives {declared.kind}{doc}",
-                )
+                expected = f"{slot}: a stage that gives {declared.kind}{doc}"
+                self.problems.add(where, f"{path}.{slot}", "a required input is missing", expected=expected)
 
     # ---------------------------------------------------------------- kinds and facets
 
@@ -241,9 +240,10 @@ class _Check:
             return None
         path = f"stages.{vertex.base}.inputs.{slot}"
         if ref.output is not None and ref.output not in outputs:
+            close = nearest(ref.output, outputs)
             self.problems.add(
                 ref.where, path, f"{ref.stage} has no output {ref.output!r}",
-                expected=f"one of: {listed(outputs)}", nearest=nearest(ref.output, outputs),
+                expected=f"one of: {listed(outputs)}", nearest=f"{ref.stage}.{close}" if close else None,
             )  # fmt: skip
             return None
         name = ref.output or next(iter(outputs))

@@ -89,7 +89,7 @@ class _Files:
                 self.problems.add(
                     entry.where,
                     "extends",
-                    f"extends {describe(entry)}",
+                    f"got {describe(entry)}",
                     expected="the path of a spec, or a list of paths",
                 )
         return found

@@ -22,6 +22,7 @@ from pipelines.spec.yaml_errors import explain
 MAX_DEPTH = 60
 MAX_NODES = 200_000
 
+_MERGE_KEY = "<<"
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 
 
@@ -121,7 +122,7 @@ class _Builder:
             value = 0.0
         frame = self.stack[-1] if self.stack else None
         if frame is not None and frame.expects_key:
-            self._key(frame, value, event.value, quoted, where)
+            self._key(frame, value, event.value, where)
         else:
             self._place(Leaf(value, where, where), 1, event.anchor)
 
@@ -129,7 +130,7 @@ class _Builder:
         shown = event.tag.replace("tag:yaml.org,2002:", "!!")
         self.problems.add(where, self._path(), f"the tag {shown}", expected="no tags: a spec holds plain values")
 
-    def _key(self, frame: _Open, value: object, text: str, quoted: bool, where: Location) -> None:
+    def _key(self, frame: _Open, value: object, text: str, where: Location) -> None:
         assert isinstance(frame.node, MapNode)
         frame.key, frame.key_where, frame.expects_key = text, where, False
         frame.size += 1
@@ -137,7 +138,7 @@ class _Builder:
         if not isinstance(value, str):
             shown = describe(Leaf(value, where, where)) if isinstance(value, (bool, int, float)) else "null"
             self.problems.add(where, path, f"the key {shown} is not text", expected=f"text: write {text!r} in quotes")
-        elif text == "<<" and not quoted:
+        elif text == _MERGE_KEY:
             self.problems.add(
                 where,
                 path,
@@ -200,8 +201,9 @@ class _Builder:
             return
         assert frame.key is not None
         assert frame.key_where is not None
-        frame.node.items.setdefault(frame.key, node)
-        frame.node.keys.setdefault(frame.key, frame.key_where)
+        if frame.key != _MERGE_KEY:
+            frame.node.items.setdefault(frame.key, node)
+            frame.node.keys.setdefault(frame.key, frame.key_where)
         frame.key, frame.expects_key = None, True
 
 

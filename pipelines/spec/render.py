@@ -6,7 +6,9 @@ import re
 import unicodedata
 
 _WIDEST = 110
-_TOKEN = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\$\([^()]*\)|[^\s,:\[\]{}]+""")
+_TOKEN = re.compile(
+    r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\$\([^()]*\)|\$\{[^{}]*\}|[^\s,\[\]{}]+?(?=:?(?:[\s,\[\]{}]|$))"""
+)
 
 
 def excerpt(line: str, number: int, column: int) -> str:

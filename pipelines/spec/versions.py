@@ -43,9 +43,7 @@ def check_version(root: Node, problems: Problems) -> int | None:
     node = root.items[KEY]
     version = node.value if isinstance(node, Leaf) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        problems.add(
-            node.where, KEY, f"the version is {describe(node)}", expected=f"a whole number from 1 to {CURRENT}"
-        )
+        problems.add(node.where, KEY, f"the version is {describe(node)}", expected=first)
         return None
     if version > CURRENT:
         problems.add(

@@ -111,6 +111,9 @@ def explain(error: yaml.MarkedYAMLError, text: str, file: str, problems: Problem
         where = Location(file, where.line, column)
         problems.add(where, "", "`${…}` is not how a value is inserted", expected="$(params.NAME): with parentheses")
         return
+    if "mapping values are not allowed" in problem and (bare := _bare_line_above(lines, where)):
+        problems.add(bare, "", "a line that is neither `key: value` nor a list item", expected="a colon")
+        return
     rule = next((rule for rule in _RULES if rule.problem in problem and rule.context in context), None)
     if rule is None:
         problems.add(where, "", f"YAML: {problem} {context}".rstrip(), expected="valid YAML 1.2")
@@ -131,3 +134,13 @@ def _place(mark: yaml.Mark | None, lines: list[str], file: str) -> Location:
         line -= 1
         column = len(lines[line]) if line < len(lines) else 0
     return Location(file, line + 1, column + 1)
+
+
+def _bare_line_above(lines: list[str], where: Location) -> Location | None:
+    """The line right above `where`, if it is a lone word at the same indentation: a key that lacks its colon."""
+    above = lines[where.line - 2] if where.line > 1 else ""
+    here = lines[where.line - 1]
+    indent = len(above) - len(above.lstrip())
+    if not re.fullmatch(r"\s*[\w.-]+\s*", above) or indent != len(here) - len(here.lstrip()):
+        return None
+    return Location(where.file, where.line - 1, indent + 1)
