@@ -59,7 +59,7 @@ def chart(curve: Curve) -> Chart:
     x_range = _widen(min(xs), max(xs), 0.0)
     ys = [y for _, y in thin]
     y_range = _widen(*_robust(ys), 0.06)
-    positive = all(y > 0 for y in ys)
+    positive = all(1e-30 < y < 1e30 for y in ys)
     log_range = _widen(math.log10(min(ys)), math.log10(max(ys)), 0.04) if positive else None
     return Chart(
         name=curve.name,

@@ -35,10 +35,11 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Several renderings of one image, lowest quality first: lr, bicubic, models, hr."""
+    """Several renderings of one image, lowest quality first: lr, bicubic, models, hr. `step` is a trainer's."""
 
     name: str
     pictures: tuple[Picture, ...]
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,10 @@ class OutputView:
 
 @dataclass(frozen=True, slots=True)
 class StageView:
-    """One stage of the run, with everything that was observed while its key was built."""
+    """One stage of the run, with everything that was observed while its key was built.
+
+    `comparisons` are results; `previews` are comparisons that were recorded at a step of a training.
+    """
 
     name: str
     uses: str = ""
@@ -124,6 +128,7 @@ class StageView:
     curves: tuple[Curve, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     strips: tuple[Strip, ...] = ()
+    previews: tuple[Comparison, ...] = ()
     tables: tuple[MetricTable, ...] = ()
     samples: tuple[SampleSheet, ...] = ()
     log: tuple[str, ...] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -21,6 +20,8 @@ T = TypeVar("T")
 LOG_LINES: Final = 40
 MAX_PICTURES: Final = 240
 MAX_CURVES: Final = 24
+DIVERGED: Final = 1e30
+"""No axis can show more than this beside anything else."""
 _NOT_VALUES: Final = frozenset({"step", "time", "schema", "writer", "attempt", "seq", "rank"})
 
 
@@ -56,7 +57,7 @@ def curves(attempts: Sequence[Attempt], problems: Problems) -> tuple[Curve, ...]
 
 
 def curves_of(rows: Iterable[Mapping[str, Json]]) -> tuple[Curve, ...]:
-    """Curves of rows ``{step, time, name: value, ...}``; later rows win, values that are not finite are left out."""
+    """Curves of rows ``{step, time, name: value, ...}``; later rows win, NaN, infinite and absurd values are left out."""
     found: dict[str, dict[float, float]] = {}
     for row in rows:
         step = as_number(row.get("step"))
@@ -65,7 +66,7 @@ def curves_of(rows: Iterable[Mapping[str, Json]]) -> tuple[Curve, ...]:
         inner = row.get("values")
         for name, value in {**row, **(inner if isinstance(inner, dict) else {})}.items():
             number = as_number(value)
-            if name not in _NOT_VALUES and number is not None and math.isfinite(number):
+            if name not in _NOT_VALUES and number is not None and abs(number) < DIVERGED:
                 found.setdefault(name, {})[step] = number
     ranked = sorted(found, key=lambda name: (_importance(name), name))
     return tuple(Curve(name, tuple(sorted(found[name].items()))) for name in ranked[:MAX_CURVES])

@@ -74,19 +74,19 @@ def arrange(raw: Iterable[RawPicture]) -> tuple[tuple[Comparison, ...], tuple[St
     Names ``<image>/<what>`` with at least two kinds of `what` become one comparison an image; everything
     else becomes strips by name, in step order.
     """
-    images: dict[str, dict[str, RawPicture]] = {}
+    images: dict[tuple[str, int | None], dict[str, RawPicture]] = {}
     strips: dict[str, list[RawPicture]] = {}
     for item in raw:
         image, slash, what = item.name.rpartition("/")
-        if slash and item.step is None and not what.isdigit():
-            images.setdefault(image, {})[what] = item
+        if slash and not what.isdigit():
+            images.setdefault((image, item.step), {})[what] = item
         else:
             strips.setdefault(_strip_name(item), []).append(item)
     comparisons = []
-    for image, kinds in images.items():
+    for (image, step), kinds in images.items():
         if len(kinds) > 1:
-            ordered = sorted(kinds, key=_rank)
-            comparisons.append(Comparison(image, tuple(picture(k, kinds[k].data, kinds[k].caption) for k in ordered)))
+            shown = tuple(picture(k, kinds[k].data, kinds[k].caption) for k in sorted(kinds, key=_rank))
+            comparisons.append(Comparison(image, shown, step))
         else:
             strips.setdefault(image, []).extend(kinds.values())
     return tuple(comparisons), tuple(_strip(name, items) for name, items in strips.items())

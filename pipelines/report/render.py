@@ -49,12 +49,12 @@ def draw(view: RunView) -> Drawing | None:
 
 def charts_of(view: RunView, stage: str) -> tuple[Chart, ...]:
     found = next(s for s in view.stages if s.name == stage)
-    return tuple(chart(curve) for curve in found.curves if len(curve.points) > 1)
+    return tuple(chart(curve) for curve in found.curves if curve.points)
 
 
 def _pictures(view: RunView) -> Iterator[Picture]:
     for stage in view.stages:
-        for comparison in stage.comparisons:
+        for comparison in (*stage.comparisons, *stage.previews):
             yield from comparison.pictures
         for strip in stage.strips:
             yield from strip.pictures

@@ -19,7 +19,7 @@ STATUS: Final[dict[RunStatus, str]] = {
 }
 _ACRONYMS: Final = frozenset(
     {"psnr", "ssim", "lpips", "dists", "niqe", "fid", "musiq", "maniqa", "clipiqa", "mse", "mae", "rmse", "lr", "hr",
-     "ms", "ema", "gpu", "cpu", "kl", "gan"}
+     "sr", "ms", "ema", "gpu", "cpu", "kl", "gan"}
 )  # fmt: skip
 
 

@@ -52,6 +52,11 @@ def test_pictures_with_steps_become_strips_in_step_order() -> None:
     ]
 
 
+def test_kinds_of_one_image_at_a_step_of_training_are_compared_too() -> None:
+    comparisons, _ = arrange(RawPicture(f"k1/{what}", encoded(4, 4), 200) for what in ("hr", "sr", "lr"))
+    assert [(c.name, c.step, [p.label for p in c.pictures]) for c in comparisons] == [("k1", 200, ["lr", "sr", "hr"])]
+
+
 def test_pictures_within_the_budget_are_embedded_untouched() -> None:
     pictures = {i: picture(str(i), encoded(8, 8)) for i in range(3)}
     assert within_budget(pictures) == pictures
