@@ -70,19 +70,20 @@ class Failure:
 
     @property
     def cause(self) -> str:
-        return f"{self.type}: {self.message}" if self.type else self.message
+        return f"{self.type}: {self.message}" if self.type not in ("", "StageError") else self.message
 
     @classmethod
     def of(cls, event: Event) -> Failure:
         raw = event.data.get("error")
         error = as_object(raw)
+        explained = as_text(error.get("type")) == "StageError"  # its message is for the user; its frame is ours
         return cls(
             stage=event.stage or "",
             partition=as_text(event.data.get("partition")) or None,
             kind=as_text(error.get("kind")) or "user",
             type=as_text(error.get("type")),
             message=as_text(error.get("message")) or (raw if isinstance(raw, str) else ""),
-            frame=_frame(error.get("frame")),
+            frame=None if explained else _frame(error.get("frame")),
             traceback=as_text(error.get("traceback")),
             log=as_text(event.data.get("log")),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,7 +66,7 @@ def _sheet(store: Store, manifest: Manifest, sha256: str) -> SampleSheet:
 
     file = parquet.ParquetFile(io.BytesIO(store.blobs.read(sha256)))
     names = file.schema_arrow.names
-    recipe = [name for name in names if name.startswith("r_")]
+    recipe = [name for name in names if name.startswith("r_") and not _GEOMETRY.search(name)]
     wanted = {"key", "shard", "image", "split", "hr_offset", "hr_size", "lr_offset", "lr_size"}
     table = file.read(columns=[*(name for name in names if name in wanted), *recipe])
     return SampleSheet(_pairs(store, manifest, table), _histograms(table, recipe), table.num_rows)
@@ -90,7 +91,9 @@ def _pairs(store: Store, manifest: Manifest, table: Any) -> tuple[Comparison, ..
     return tuple(pairs)
 
 
-_CAPTIONED: Final = ("r_noise1_sigma", "r_blur1_sigma", "r_jpeg1_quality", "r_jpeg2_quality")
+_CAPTIONED: Final = ("r_blur1_sigma", "r_blur1_sigma_x", "r_gaussian1_sigma", "r_noise1_sigma", "r_jpeg1_quality")
+_GEOMETRY: Final = re.compile(r"^r_box|_(height|width|x0|y0|seed)$")
+"""Columns that say where a crop lies and how large it is, not how it was degraded."""
 
 
 def _histograms(table: Any, names: Sequence[str]) -> tuple[Histogram, ...]:
@@ -116,6 +119,8 @@ def histogram(name: str, values: Sequence[float], bins: int = BINS) -> Histogram
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     if high <= low:
         return None
+    if high - low < bins and all(v == int(v) for v in finite):
+        bins = int(high - low) + 1  # one bin a value: no comb of empty ones
     counts = [0] * bins
     for value in finite:
         counts[min(bins - 1, int((value - low) / (high - low) * bins))] += 1

@@ -57,7 +57,7 @@ def curves(attempts: Sequence[Attempt], problems: Problems) -> tuple[Curve, ...]
 
 
 def curves_of(rows: Iterable[Mapping[str, Json]]) -> tuple[Curve, ...]:
-    """Curves of rows ``{step, time, name: value, ...}``; later rows win, NaN, infinite and absurd values are left out."""
+    """Curves of rows ``{step, time, name: value, ...}``; later rows win; NaN and absurd values are left out."""
     found: dict[str, dict[float, float]] = {}
     for row in rows:
         step = as_number(row.get("step"))

@@ -133,6 +133,14 @@ def test_a_defect_of_ours_shows_its_traceback_and_the_users_failure_does_not() -
     assert "Traceback" not in "\n".join(map(str, summary(Board.replay(failing_run()), ASCII)))
 
 
+def test_an_explained_stage_error_is_its_message_alone() -> None:
+    say = Script()
+    error: Json = {"kind": "user", "type": "StageError", "message": "lower batch_size", "frame": "ours.py:1 in f"}
+    say(0, "stage.failed", "a", error=error, log="/log")
+    rows = [str(row) for row in summary(Board.replay(say.events), ASCII)]
+    assert rows[:2] == ["x a failed: lower batch_size", "  log      /log"]
+
+
 def test_streams_without_unicode_get_ascii() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")

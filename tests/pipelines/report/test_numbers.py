@@ -108,9 +108,12 @@ def test_rows_that_are_no_metrics_are_left_out() -> None:
 
 
 def test_histograms_count_every_finite_value() -> None:
-    found = histogram("sigma", [0.0, 1.0, 1.0, 2.0, float("nan")], bins=2)
+    found = histogram("sigma", [0.0, 1.5, 1.5, 3.0, float("nan")], bins=2)
     assert found is not None
-    assert (found.low, found.high, found.counts, found.mean) == (0.0, 2.0, (1, 3), 1.0)
+    assert (found.low, found.high, found.counts, found.mean) == (0.0, 3.0, (1, 3), 1.5)
+    whole = histogram("size", [7.0, 9.0, 9.0, 11.0])
+    assert whole is not None
+    assert whole.counts == (1, 0, 2, 0, 1)
     assert histogram("flat", [1.0, 1.0]) is None
     assert histogram("none", []) is None
 
