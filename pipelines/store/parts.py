@@ -92,7 +92,7 @@ class PartRows(Mapping[str, PartRow]):
         """Take the rows of a segment's bytes. Raises NewerSchema for a segment of a later version."""
         lines = raw.split(b"\n")
         lines.pop()  # what follows the last line end: nothing, or a row whose end is missing
-        if not lines:
+        if not lines or b"\0" in lines[0]:
             return
         decode(lines[0], PARTS_SCHEMA, where)
         known = self._lines

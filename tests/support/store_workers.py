@@ -31,7 +31,7 @@ def hammer(root: str, key: str, generations: int) -> None:
 
 
 def write_for_ever(root: str, seed: int) -> None:
-    """Do what drivers and workers do, in random order, until killed. A row, a tree and a commit name only what exists."""
+    """Do what drivers and workers do, in random order, until killed: a row, a tree, a commit name only what exists."""
     store, chance = open_store(root), random.Random(seed)
     actions = [_add_blob, _build, _build, _add_rows, _save, _observe]
     for n in itertools.count():
@@ -53,10 +53,11 @@ def _build(store: Store, chance: random.Random, n: int) -> None:
         state = log.state()
         if state.done:
             log.append_rebuild("again")
-            return
-        assert state.holder is not None
-        assert state.holder.proven_dead(), "the killed process must be known to be dead at once"
-        claim = log.take_over(state, me)
+            claim = log.try_claim(me)
+        else:
+            assert state.holder is not None
+            assert state.holder.proven_dead(), "the killed process must be known to be dead at once"
+            claim = log.take_over(state, me)
         assert claim is not None
     entries = tuple(Entry(f"e{i}", *store.blobs.add_bytes(_bytes(chance))) for i in range(2))
     digest = store.trees.put(Manifest("samples", {"n": n}, entries))

@@ -40,5 +40,11 @@ def any_store(objects: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
+def s3_store(s3_objects: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("SHARPLINE_CACHE", str(tmp_path / "cache"))
+    return Store(s3_objects, "test")
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "store")
