@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pipelines.events import Event
 from pipelines.progress.board import Board, Failure
 from pipelines.progress.lines import JsonLines, PlainLines, closing
 from pipelines.progress.summary import Row, failure_rows
-from pipelines.progress.text import clean, glyphs_for, one_line
+from pipelines.progress.text import UNICODE, clean, glyphs_for, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +51,8 @@ class LiveDisplay:
 
         self.board = Board()
         self.glyphs = glyphs_for(getattr(stream, "encoding", None))
+        if self.glyphs is not UNICODE and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end the run
         self.console = console or Console(file=stream, highlight=False, soft_wrap=False)
         self.clock = clock
         self._live: Live | None = None

@@ -13,28 +13,45 @@ from pipelines.progress.text import Glyphs, clean, duration, glyphs_for, number,
 PROGRESS_EVERY = 30.0
 
 
-class JsonLines:
-    """Every event as one line of JSON, flushed at once."""
+class Pipe:
+    """Writes lines, flushed at once, for as long as somebody reads: ``| head`` must not end the run."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+        self._stream: TextIO | None = stream
+        self._codec = getattr(stream, "encoding", None) or "utf-8"
+
+    def line(self, text: str) -> None:
+        """Write one line; what the stream's encoding cannot express becomes a question mark."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text.encode(self._codec, "replace").decode(self._codec, "replace") + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            self._stream = None
+
+
+class JsonLines:
+    """Every event as one line of JSON."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._pipe = Pipe(stream)
 
     def emit(self, event: Event) -> None:
-        self.stream.write(json.dumps(event.to_json(), default=str) + "\n")
-        self.stream.flush()
+        self._pipe.line(json.dumps(event.to_json(), default=str))
 
     def __enter__(self) -> JsonLines:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.stream.flush()
+        return None
 
 
 class PlainLines:
     """One plain line per event; progress of a stage at most once in 30 s. `quiet` keeps problems and the end."""
 
     def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
-        self.stream, self.quiet = stream, quiet
+        self._pipe, self.quiet = Pipe(stream), quiet
         self.board = Board()
         self.glyphs: Glyphs = glyphs_for(getattr(stream, "encoding", None))
         self._spoke: dict[str, float] = {}
@@ -79,8 +96,7 @@ class PlainLines:
         return f"{stage.name}: {', '.join(parts)}"
 
     def _write(self, text: str) -> None:
-        self.stream.write(_encodable(clean(text), getattr(self.stream, "encoding", None)) + "\n")
-        self.stream.flush()
+        self._pipe.line(clean(text))
 
     def __enter__(self) -> PlainLines:
         return self
@@ -120,8 +136,3 @@ def stage_words(stage: StageLine, event: Event) -> str:
         because = one_line(as_text(data.get("because")))
         return f"skipped ({because})" if because else "skipped"
     return ""
-
-
-def _encodable(text: str, encoding: str | None) -> str:
-    codec = encoding or "utf-8"
-    return text.encode(codec, "replace").decode(codec, "replace")

@@ -143,7 +143,7 @@ class StageView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A whole run. `problems` lists what could not be read; the page says so instead of failing."""
+    """A whole run. `problems` lists what was left out or could not be read; the page says so."""
 
     run: str
     name: str

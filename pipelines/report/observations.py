@@ -87,6 +87,8 @@ def pictures(attempts: Sequence[Attempt], problems: Problems) -> tuple[tuple[Com
         for row in problems.guard("images", list[JsonObject](), attempt.read, "images"):
             notes[as_text(row.get("name"))] = row
     raw = []
+    if len(places) > MAX_PICTURES:
+        problems.lines.append(f"{MAX_PICTURES} of {len(places)} pictures of {attempts[-1].folder} are shown")
     for name in in_order(places, notes)[:MAX_PICTURES]:
         data = problems.guard(f"picture {name}", b"", places[name].picture, name)
         if data:

@@ -120,13 +120,6 @@ def _trailing(name: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
-def pick(items: Sequence[RawPicture], limit: int) -> list[RawPicture]:
-    """At most `limit` of them, evenly spread, the first and the last always among them."""
-    if len(items) <= limit:
-        return list(items)
-    return [items[round(i * (len(items) - 1) / (limit - 1))] for i in range(limit)]
-
-
 def within_budget(pictures: Mapping[int, Picture], budget: int = BUDGET) -> dict[int, Picture]:
     """The pictures as they will be embedded: untouched while all fit, smaller and lossy ones otherwise.
 

@@ -152,6 +152,26 @@ def test_streams_without_unicode_get_ascii() -> None:
     assert glyphs_for("utf-8") is UNICODE
 
 
+def test_a_live_terminal_without_unicode_shows_what_it_can() -> None:
+    from rich.console import Console
+
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    with LiveDisplay(stream, console=Console(file=stream, force_terminal=True, width=80, height=20)) as display:
+        for event in [*failing_run(), Event("stage.failed", "größe", {"error": "naïve ✗"}, 1070)]:
+            display.emit(event)
+    assert b"na?ve" in raw.getvalue()
+
+
+def test_a_reader_that_went_away_does_not_end_the_run() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    played(PlainLines(Gone()), failing_run())
+    played(JsonLines(Gone()), failing_run())
+
+
 def test_control_characters_in_a_message_cannot_drive_the_terminal() -> None:
     stream = io.StringIO()
     played(

@@ -8,7 +8,7 @@ import random
 import pytest
 from PIL import Image
 
-from pipelines.report.pictures import RawPicture, arrange, data_url, pick, picture, size_of, within_budget
+from pipelines.report.pictures import RawPicture, arrange, data_url, picture, size_of, within_budget
 
 
 def encoded(width: int, height: int, kind: str = "PNG", noise: bool = False) -> bytes:
@@ -74,8 +74,3 @@ def test_pictures_over_the_budget_shrink_until_they_fit() -> None:
 def test_what_cannot_shrink_is_dropped_and_says_so_by_having_no_data() -> None:
     fitted = within_budget({0: picture("a", b"not a picture" * 100)}, 100)
     assert data_url(fitted[0]) == ""
-
-
-def test_picking_keeps_both_ends() -> None:
-    raw = [RawPicture(str(i), b"") for i in range(100)]
-    assert [int(p.name) for p in pick(raw, 5)] == [0, 25, 50, 74, 99]

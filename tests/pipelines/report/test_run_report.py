@@ -144,7 +144,7 @@ def test_missing_pieces_are_named_and_never_stop_the_report(tmp_path: Path) -> N
     assert view.status == "ok"
     assert any(line.startswith("plan.json") for line in view.problems)
     assert any(line.startswith(("metrics.json", "samples index")) for line in view.problems)
-    assert "What could not be read" in render(view)
+    assert "Left out of this page" in render(view)
     shutil.rmtree(root / "trees")
     shutil.rmtree(root / "attempts")
     assert "not in the store" in render(gather(open_store(root), RUN))
