@@ -40,7 +40,8 @@ class Scope:
     """What insertions may name at one place of the spec.
 
     `env` holds the environment where locations stand, and `is_location` tells by a field's full name whether
-    it is one (None: all are).
+    it is one (None: all are). `holes`, where given, collects the full names of fields that could not be resolved
+    and were left out, so that the rest of a section can be checked all the same.
     """
 
     params: Params
@@ -49,6 +50,7 @@ class Scope:
     env: Mapping[str, str] | None = None
     is_location: Callable[[str], bool] | None = None
     budget: Budget = field(default_factory=Budget)
+    holes: set[str] | None = None
 
 
 def interpolate(leaf: Leaf, path: str, scope: Scope) -> Node:
@@ -68,29 +70,31 @@ def interpolate(leaf: Leaf, path: str, scope: Scope) -> Node:
 
 
 def interpolate_tree(node: Node, path: str, scope: Scope) -> Node:
-    """Every leaf of `node` interpolated; a leaf that cannot be stays as it is, its problem noted."""
+    """Every leaf of `node` interpolated.
+
+    Raises :class:`Unresolved` after noting all that is wrong, except where a field can become one of `scope.holes`.
+    """
     if isinstance(node, Leaf):
         return interpolate(node, path, scope)
     if not any(isinstance(leaf.value, str) and "$" in leaf.value for _, leaf in leaves(node)):
         return node
+    parts = node.items.items() if isinstance(node, MapNode) else enumerate(node.items)
+    done: dict[str | int, Node] = {}
     failed = False
-
-    def child(item: Node, part: str | int) -> Node:
-        nonlocal failed
+    for part, item in parts:
+        name = dotted(path, part)
         try:
-            return interpolate_tree(item, dotted(path, part), scope)
+            done[part] = interpolate_tree(item, name, scope)
         except Unresolved:
-            failed = True
-            return item
-
-    new: Node
-    if isinstance(node, ListNode):
-        new = ListNode([child(item, index) for index, item in enumerate(node.items)], node.where)
-    else:
-        new = MapNode({key: child(item, key) for key, item in node.items.items()}, node.where, node.keys)
+            if scope.holes is None or isinstance(node, ListNode):
+                failed = True
+            else:
+                scope.holes.add(name)
     if failed:
         raise Unresolved
-    return new
+    if isinstance(node, ListNode):
+        return ListNode(list(done.values()), node.where)
+    return MapNode({str(key): item for key, item in done.items()}, node.where, node.keys)
 
 
 def _refuse_syntax(leaf: Leaf, path: str, bad: re.Match[str], scope: Scope) -> None:

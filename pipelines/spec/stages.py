@@ -167,11 +167,9 @@ class _Reader:
         """Insert, make locations absolute, validate."""
         stage, path = self.draft.stage, f"{self.path}.with"
         is_location = None if stage is None else lambda field: is_source(stage.Config, _parts(field, path))
-        scope = replace(self.scope, env=self.env, is_location=is_location)
-        try:
-            done = interpolate_tree(section, path, scope)
-        except Unresolved:
-            return None
+        holes: set[str] = set()
+        scope = replace(self.scope, env=self.env, is_location=is_location, holes=holes)
+        done = interpolate_tree(section, path, scope)
         assert isinstance(done, MapNode)
         if stage is None:
             return done
@@ -180,7 +178,8 @@ class _Reader:
             assert isinstance(located, MapNode)
             done = located
         self.draft.with_ = recordable_map(done)
-        self.draft.config = validate(stage.Config, done, place, path, self.problems)
+        config = validate(stage.Config, done, place, path, self.problems, holes)
+        self.draft.config = None if holes else config
         return done
 
     def _inputs(self, section: MapNode, place: Location) -> Node | None:

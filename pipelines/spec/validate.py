@@ -7,6 +7,7 @@ whole number for a float. A null where nothing is allowed means "not given": tha
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,19 +22,29 @@ from pipelines.spec.tree import Leaf, ListNode, MapNode, Node, describe, dotted,
 M = TypeVar("M", bound=pydantic.BaseModel)
 Loc = tuple[str | int, ...]
 
+_OWN_WORDS = ("value_error", "assertion_error")
+"""Errors that a validator of the stage words itself."""
 
-def validate(model: type[M], node: MapNode, place: Location, path: str, problems: Problems) -> M | None:
-    """`node` as a `model`, or None after noting everything that is wrong. `place` is where the section is named."""
+
+def validate(
+    model: type[M], node: MapNode, place: Location, path: str, problems: Problems, holes: Collection[str] = ()
+) -> M | None:
+    """`node` as a `model`, or None after noting everything that is wrong.
+
+    `place` is where the section is named. `holes` are full names of fields that had to be left out: about them,
+    and about the section as a whole, nothing is said.
+    """
     try:
         return model.model_validate_json(json.dumps(plain(node)), strict=True)
     except pydantic.ValidationError as error:
-        nulls = [found for found in _errors(error) if _is_null(_descend(node, place, found["loc"]).node)]
+        found = [(_descend(node, place, item["loc"]), item) for item in _errors(error)]
+        nulls = [reached.path for reached, item in found if _is_deletion(reached, item)]
         if nulls:
             pruned = node
-            for found in nulls:
-                pruned = _without(pruned, _descend(node, place, found["loc"]).path)
-            return validate(model, pruned, place, path, problems)
-        _note(model, error, node, place, path, problems)
+            for entry in nulls:
+                pruned = _without(pruned, entry)
+            return validate(model, pruned, place, path, problems, holes)
+        _Report(model, path, problems, holes).note(found)
     except Exception as error:  # validators are the stage author's code
         message = f"checking this section failed: {type(error).__name__}: {error}"
         problems.add(place, path, message, expected="a validator that raises ValueError for what it refuses")
@@ -67,8 +78,10 @@ def _errors(error: pydantic.ValidationError) -> list[Any]:
     return list(error.errors(include_url=False, include_input=False))
 
 
-def _is_null(node: Node) -> bool:
-    return isinstance(node, Leaf) and node.value is None
+def _is_deletion(reached: _Found, item: Any) -> bool:
+    """Whether this is a null in a mapping, where the field cannot be null."""
+    is_null = isinstance(reached.node, Leaf) and reached.node.value is None
+    return is_null and item["type"] not in _OWN_WORDS and isinstance(reached.path[-1], str)
 
 
 def _without(node: MapNode, path: Loc) -> MapNode:
@@ -89,51 +102,54 @@ def _without_in_list(node: ListNode, path: Loc) -> ListNode:
     items = list(node.items)
     index = int(path[0])
     child = items[index]
-    if len(path) == 1:
-        del items[index]
-    elif isinstance(child, MapNode):
+    if isinstance(child, MapNode):
         items[index] = _without(child, path[1:])
     elif isinstance(child, ListNode):
         items[index] = _without_in_list(child, path[1:])
     return ListNode(items, node.where)
 
 
-def _note(
-    model: type[pydantic.BaseModel],
-    error: pydantic.ValidationError,
-    node: MapNode,
-    place: Location,
-    path: str,
-    problems: Problems,
-) -> None:
-    grouped: dict[tuple[Loc, str], list[tuple[_Found, Any]]] = {}
-    for item in _errors(error):
-        found = _descend(node, place, item["loc"])
-        if item["type"] == "missing" and found.missing is not None:
-            full = _full(path, (*found.path, found.missing))
-            field = fields_at(model, found.path).get(str(found.missing))
-            hint = f"{found.missing}: …" + (f"  ({field.description})" if field and field.description else "")
-            problems.add(found.where, full, "a required field is missing", expected=hint)
-        elif item["type"] == "extra_forbidden":
-            names = list(fields_at(model, found.path[:-1]))
-            key = str(found.path[-1]) if found.path else ""
-            expected = listed(names, 20) if names else "no fields"
-            problems.add(
-                found.where, _full(path, found.path), "unknown field", expected=expected, nearest=nearest(key, names)
-            )
-        else:
-            kind = "value" if item["type"] in ("value_error", "assertion_error") else "type"
-            grouped.setdefault((found.path, kind), []).append((found, item))
-    for (loc, _), several in grouped.items():
-        found = several[0][0]
-        wanted = [explain(item, found.node) for _, item in several]
-        where = found.node.where if isinstance(found.node, (Leaf, ListNode)) else found.where
-        message = "; ".join(
-            dict.fromkeys(w.message or f"got {describe(found.node)}{_source(found.node)}" for w in wanted)
-        )
+class _Report:
+    """Turns the errors of one section into problems."""
+
+    def __init__(self, model: type[pydantic.BaseModel], path: str, problems: Problems, holes: Collection[str]) -> None:
+        self.model, self.path, self.problems, self.holes = model, path, problems, holes
+
+    def note(self, errors: list[tuple[_Found, Any]]) -> None:
+        values: dict[tuple[Loc, bool], list[tuple[_Found, Any]]] = {}
+        for found, item in errors:
+            if item["type"] == "missing" and found.missing is not None:
+                self._missing(found, found.missing)
+            elif item["type"] == "extra_forbidden":
+                self._unknown(found)
+            elif item["type"] not in _OWN_WORDS or not self.holes:
+                # Every option of a union complains by itself: what they expect is joined.
+                values.setdefault((found.path, item["type"] in _OWN_WORDS), []).append((found, item))
+        for several in values.values():
+            self._value(several[0][0], [item for _, item in several])
+
+    def _missing(self, found: _Found, name: str | int) -> None:
+        full = _full(self.path, (*found.path, name))
+        if full not in self.holes:
+            field = fields_at(self.model, found.path).get(str(name))
+            doc = f"  ({field.description})" if field and field.description else ""
+            self.problems.add(found.where, full, "a required field is missing", expected=f"{name}: …{doc}")
+
+    def _unknown(self, found: _Found) -> None:
+        names = list(fields_at(self.model, found.path[:-1]))
+        close = nearest(str(found.path[-1]), names) if found.path else None
+        expected = listed(names, 20) if names else "no fields"
+        self.problems.add(found.where, _full(self.path, found.path), "unknown field", expected=expected, nearest=close)
+
+    def _value(self, found: _Found, items: list[Any]) -> None:
+        node = found.node
+        came = f"got {describe(node)}{_source(node)}"
+        wanted = [explain(item, node) for item in items]
+        message = "; ".join(dict.fromkeys(w.message or came for w in wanted))
         kinds = " or ".join(dict.fromkeys(w.expected for w in wanted if w.expected))
         close = next((w.nearest for w in wanted if w.nearest), None)
-        problems.add(where, _full(path, loc), message, expected=kinds or None, nearest=close)
+        where = found.where if isinstance(node, MapNode) else node.where
+        self.problems.add(where, _full(self.path, found.path), message, expected=kinds or None, nearest=close)
 
 
 def _full(path: str, loc: Loc) -> str:
