@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.table import Table
@@ -10,6 +12,8 @@ from rich.text import Text
 from pipelines.progress.board import Board, Phase, StageLine
 from pipelines.progress.text import Glyphs, clip, duration, number, rate
 
+STATE = 8
+PERCENT = 4
 _STYLES: dict[Phase, str] = {
     "queued": "bright_black",
     "waiting": "yellow",
@@ -83,34 +87,61 @@ def _counted(stages: list[StageLine]) -> list[tuple[Phase, int]]:
     return [(phase, sum(stage.phase == phase for stage in stages)) for phase in order]
 
 
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Columns of the table in characters; 0 leaves a column out. Together with the gaps they fit the terminal."""
+
+    name: int
+    bar: int
+    rate: int
+    time: int
+
+    @classmethod
+    def fit(cls, width: int, longest: int) -> Widths:
+        """Glyph, name, state, percentage and time always; a bar from 60 columns, the rate from 90."""
+        rate_room = 16 if width >= 90 else 0
+        time_room = 14 if width >= 60 else 8
+        taken = 1 + 1 + STATE + 1 + PERCENT + 1 + time_room + (rate_room + 1 if rate_room else 0) + 1
+        least_bar = 11 if width >= 60 else 0
+        name = max(4, min(longest, width - taken - least_bar))
+        bar = min(28, width - taken - name - 1) if least_bar else 0
+        return cls(name, max(0, bar), rate_room, time_room)
+
+
 def stage_table(stages: list[StageLine], width: int, now: float, glyphs: Glyphs) -> Table:
-    """Glyph, name and state always; bar from 60 columns, rate and time left from 90."""
+    """One row a stage in at most `width` columns."""
+    room = Widths.fit(width, max((len(stage.name) for stage in stages), default=8))
     table = Table.grid(padding=(0, 1), expand=False)
-    name_room = max(8, min(max((len(stage.name) for stage in stages), default=8), width * 2 // 5))
-    bar_room = 0 if width < 60 else max(10, min(28, width - name_room - 57))
     table.add_column(width=1, no_wrap=True)
-    table.add_column(width=name_room, no_wrap=True)
-    table.add_column(width=8, no_wrap=True)
-    if bar_room:
-        table.add_column(width=bar_room, no_wrap=True)
-    table.add_column(width=4, justify="right", no_wrap=True)
-    if width >= 90:
-        table.add_column(width=16, justify="right", no_wrap=True)
-    table.add_column(width=14, justify="right", no_wrap=True)
+    table.add_column(width=room.name, no_wrap=True)
+    table.add_column(width=STATE, no_wrap=True)
+    if room.bar:
+        table.add_column(width=room.bar, no_wrap=True)
+    table.add_column(width=PERCENT, justify="right", no_wrap=True)
+    if room.rate:
+        table.add_column(width=room.rate, justify="right", no_wrap=True)
+    table.add_column(width=room.time, justify="right", no_wrap=True)
     for stage in stages:
-        style = Style.parse(_STYLES[stage.phase])
-        cells = [Text(glyph(stage.phase, glyphs), style=style)]
-        cells.append(Text(clip(stage.name, name_room, glyphs.ellipsis)))
-        cells.append(Text(state_word(stage), style=style))
-        if bar_room:
-            cells.append(_bar(stage, bar_room, glyphs))
-        fraction = stage.fraction if stage.phase == "running" else None
-        cells.append(Text("" if fraction is None else f"{fraction:.0%}"))
-        if width >= 90:
-            cells.append(Text(_speed(stage, now), style="bright_black"))
-        cells.append(Text(_time(stage, now), style="" if stage.phase == "running" else "bright_black"))
-        table.add_row(*cells)
+        table.add_row(*_cells(stage, room, now, glyphs))
     return table
+
+
+def _cells(stage: StageLine, room: Widths, now: float, glyphs: Glyphs) -> list[Text]:
+    style = Style.parse(_STYLES[stage.phase])
+    fraction = stage.fraction if stage.phase == "running" else None
+    cells = [
+        Text(glyph(stage.phase, glyphs), style=style),
+        Text(clip(stage.name, room.name, glyphs.ellipsis)),
+        Text(state_word(stage), style=style),
+    ]
+    if room.bar:
+        cells.append(_bar(stage, room.bar, glyphs))
+    cells.append(Text("" if fraction is None else f"{fraction:.0%}"))
+    if room.rate:
+        cells.append(Text(_speed(stage, now), style="bright_black"))
+    text = _time(stage, now)
+    cells.append(Text(text if len(text) <= room.time else text.removesuffix(" left")))
+    return cells
 
 
 def state_word(stage: StageLine) -> str:

@@ -207,9 +207,29 @@ def test_the_live_table_shows_bar_rate_and_time_left() -> None:
     with console.capture() as capture:
         console.print(LiveTable(board, UNICODE, lambda: 1032.0))
     rows = [line.rstrip() for line in capture.get().splitlines()]
-    assert rows[0].startswith("↷ photos   reused")
-    assert re.fullmatch(r"● pairs    resuming ━{18}─{10}\s+62%\s+6\.\d parts/min\s+\d\d s left", rows[1]), rows[1]
-    assert rows[2] == "○ teacher  queued"
+    assert rows[0].startswith("↷ photos  reused")
+    assert re.fullmatch(r"● pairs   resuming ━{18}─{10}\s+62%\s+6\.\d parts/min\s+\d\d s left", rows[1]), rows[1]
+    assert rows[2] == "○ teacher queued"
+
+
+@pytest.mark.parametrize("width", [44, 59, 60, 80, 90, 200])
+def test_no_row_of_the_table_is_wider_than_the_terminal(width: int) -> None:
+    from rich.console import Console
+
+    from pipelines.progress.table import stage_table
+
+    stage = StageLine(
+        "unet@mode=hr,optimizer=adamw,seed=12", phase="running", done=3, total=9, unit="steps", started=0.0
+    )
+    console = Console(width=width, color_system=None, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(stage_table([stage], width, 61.0, UNICODE))
+    (row,) = capture.get().splitlines()
+    assert len(row) <= width
+    assert row.startswith("● unet")
+    assert "running" in row
+    assert "33%" in row
+    assert "1 m 01 s" in row
 
 
 def test_two_hundred_stages_fold_into_the_window_in_their_own_order() -> None:
