@@ -119,6 +119,7 @@ class StageLine:
     attempt: int | None = None
     holder: str = ""
     started: float | None = None
+    last: float | None = None
     seconds: float | None = None
     partitioned: bool = False
     found: float = 0
@@ -197,6 +198,7 @@ class Board:
         stage = self.stages.get(event.stage)
         if stage is None:
             stage = self.stages[event.stage] = StageLine(event.stage)
+        stage.last = event.time
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(stage, event)

@@ -121,7 +121,8 @@ def short(value: float) -> str:
     if value == 0:
         return "0"
     if size < 1e-3 or size >= 1e9:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+        digits, _, power = f"{value:.1e}".partition("e")
+        return f"{digits.removesuffix('.0')}e{int(power)}"
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if size >= unit:
             return f"{value / unit:.4g}{name}"

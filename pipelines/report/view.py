@@ -135,7 +135,7 @@ def _stage(
         because=line.because or line.holder,
         key=key,
         attempt=line.attempt,
-        seconds=line.seconds,
+        seconds=line.elapsed(line.last or 0.0),
         partitions=(int(line.found), int(line.total)) if line.partitioned else None,
         done=line.done,
         total=line.total,
