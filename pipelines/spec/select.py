@@ -79,9 +79,8 @@ def _cells(text: str, base: str, cell: str | None, graph: Graph) -> list[str]:
         if all(axis in stages[name].axes and render(stages[name].axes[axis]) == value for axis, _, value in wanted)
     ]
     if not chosen:
-        close = nearest(f"{base}{cell}", own)
-        hint = f"; did you mean {close!r}?" if close else ""
-        raise UsageError(f"--select {text!r}: {base!r} has no such cell{hint}; its cells are: {listed(own)}")
+        has = f"its cells are: {listed(own)}" if stages[own[0]].axes else "it has no matrix"
+        raise UsageError(f"--select {text!r}: {base!r} has no such cell; {has}")
     return chosen
 
 
