@@ -1,0 +1,118 @@
+"""A dataset of real photographs: the same bytes whatever runs it, and no more rebuilt than has changed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.store.store import open_store
+from tests.support.cli import ROOT, Sharpline, events
+from tests.support.photos import copy_photos
+
+SPEC = """
+sharpline: 1
+name: dataset
+stages:
+  photos:
+    uses: ingest.images
+    with: {source: ./photos}
+  pairs:
+    uses: degrade.pairs
+    inputs: {images: photos}
+    with: {preset: real-esrgan, scale: 4, hr_size: 96, crops: 2, shards: 6}
+  teacher:
+    uses: train.resshift
+    inputs: {pairs: pairs}
+    with: {steps: 2, training: {batch_size: 2, learning_rate: 1.0e-4}, network: {widths: [8], blocks: 1, groups: 4}}
+  scores:
+    uses: evaluate
+    inputs: {pairs: pairs, models: [teacher]}
+    with: {split: train, allow_overlap: true, max_images: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with photographs and a spec, run once."""
+    folder = tmp_path_factory.mktemp("project")
+    copy_photos(folder / "photos")
+    (folder / "spec.yaml").write_text(SPEC)
+    done = Sharpline(cwd=folder)("run", "spec.yaml", "--executor", "local")
+    assert done.code == 0, done.out + done.err
+    yield folder
+
+
+def outputs(plan: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    assert {stage["state"] for stage in plan.values()} == {"cached"}, plan
+    return {name: stage["outputs"] for name, stage in plan.items()}
+
+
+def test_shards_have_the_same_bytes_for_any_workers_order_hash_seed_and_folder(project: Path, tmp_path: Path) -> None:
+    for name in reversed(sorted(p.name for p in (project / "photos").iterdir())):  # another order of creation
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        shutil.copy2(project / "photos" / name, tmp_path / "photos" / name)
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    sharpline = Sharpline(cwd=tmp_path, env={"PYTHONHASHSEED": "4711"})
+    one = ("--set", "stages.pairs.resources.workers=1", "--set", "stages.photos.resources.workers=1")
+    done = sharpline("run", "spec.yaml", "--executor", "local", "-s", "+pairs", *one)
+    assert done.code == 0, done.out + done.err
+    here, there = Sharpline(cwd=project).plan("spec.yaml"), sharpline.plan("spec.yaml")
+    assert here["pairs"]["outputs"] == there["pairs"]["outputs"]
+    assert here["pairs"]["key"] == there["pairs"]["key"]
+
+
+def test_plain_webdataset_reads_the_shards(project: Path) -> None:
+    import webdataset
+
+    store = open_store(project / ".sharpline")
+    manifest = store.trees.get(Sharpline(cwd=project).plan("spec.yaml")["pairs"]["outputs"]["pairs"])
+    shards = [str(store.blobs.open(entry.sha256)) for entry in manifest.entries if entry.name.endswith(".tar")]
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8"))
+    assert len(samples) == 2 * len(list((project / "photos").iterdir()))
+    assert {s["hr.png"].shape for s in samples} == {(96, 96, 3)}
+    assert {s["lr.png"].shape for s in samples} == {(24, 24, 3)}
+    assert all(s["json"]["recipe"] for s in samples)
+
+
+def test_a_changed_learning_rate_rebuilds_the_teacher_and_what_follows_it(project: Path) -> None:
+    plan = Sharpline(cwd=project).plan("spec.yaml", "--set", "stages.teacher.with.training.learning_rate=3e-4")
+    assert {name: stage["state"] for name, stage in plan.items()} == {
+        "photos": "cached",
+        "pairs": "cached",
+        "teacher": "run",
+        "scores": "pending",
+    }
+    (reason,) = plan["teacher"]["reasons"]
+    assert (reason["path"], reason["before"], reason["after"]) == ("with.training.learning_rate", 1e-4, 3e-4)
+
+
+def test_one_more_photograph_rewrites_one_pack_and_one_shard(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project, tmp_path / "copy")
+    sharpline = Sharpline(cwd=tmp_path / "copy")
+    first, *_ = sorted((tmp_path / "copy" / "photos").iterdir())
+    (tmp_path / "copy" / "photos" / f"another{first.suffix}").write_bytes(first.read_bytes() + b"\0")
+    done = sharpline("run", "spec.yaml", "--executor", "local", "-s", "+pairs", "--json")
+    assert done.code == 0, done.out + done.err
+    built = [e["stage"] for e in events(done.out) if e["type"] == "partition.done"]
+    assert sorted(built) == ["pairs", "photos"]
+
+
+def test_a_comment_changes_nothing_and_an_operator_rebuilds_the_pairs_and_is_named(
+    project: Path, tmp_path: Path
+) -> None:
+    ours = tmp_path / "ours"
+    for package in ("pipelines", "degrade", "stages"):
+        shutil.copytree(ROOT / package, ours / package, ignore=shutil.ignore_patterns("__pycache__"))
+    sharpline = Sharpline(cwd=project, env={"PYTHONPATH": str(ours)})
+    operator = ours / "degrade" / "operators" / "jpeg.py"
+    operator.write_text("# a comment\n" + operator.read_text())
+    assert outputs(sharpline.plan("spec.yaml"))
+    operator.write_text(operator.read_text() + "\nEXTRA = 1\n")
+    plan = sharpline.plan("spec.yaml")
+    assert plan["photos"]["state"] == "cached"
+    assert plan["pairs"]["state"] == "run"
+    assert [reason["text"] for reason in plan["pairs"]["reasons"]] == ["code: degrade/operators/jpeg.py"]
