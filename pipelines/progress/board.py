@@ -273,8 +273,7 @@ def _committed(stage: StageLine, event: Event) -> None:
     if stage.seconds is None and stage.started is not None:
         stage.seconds = event.time - stage.started
     stage.inner.clear()
-    if stage.partitioned:
-        stage.done = stage.total
+    stage.done = stage.total  # the last steps' progress events may have been held back
     _outputs(stage, event)
 
 

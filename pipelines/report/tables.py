@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from pipelines.canonical import Json, JsonObject
@@ -52,6 +53,15 @@ def _tables(data: JsonObject, title: str) -> Iterator[MetricTable]:
             heading = title if label in ("models", "datasets") else f"{title} / {label}" if title else label
             for table in _tables(value, heading):
                 yield MetricTable(table.title, table.columns, table.rows, table.baseline, facts + table.facts)
+
+
+def name_models(table: MetricTable, stages: Mapping[str, str]) -> MetricTable:
+    """Rows named ``family-<first 12 of a model's digest>`` get the name of the stage that made it (by that prefix).
+
+    A metrics artifact names models by digest, so that its bytes do not depend on how a spec calls its stages.
+    """
+    rows = tuple((stages.get(label.rpartition("-")[2], label), cells) for label, cells in table.rows)
+    return replace(table, rows=rows)
 
 
 def _is_table(data: JsonObject, rows: Mapping[str, Mapping[str, float]]) -> bool:

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pipelines.canonical import Json, JsonObject
@@ -14,6 +15,7 @@ from pipelines.progress.board import Board, StageLine, as_number, as_object, as_
 from pipelines.report.artifacts import metrics_of, output_view, samples_of
 from pipelines.report.model import MetricTable, OutputView, RunStatus, RunView, SampleSheet, StageState, StageView
 from pipelines.report.observations import Problems, attempts_of, curves, log_tail, pictures
+from pipelines.report.tables import name_models
 
 if TYPE_CHECKING:
     from pipelines.store.runs import RunRecord
@@ -40,6 +42,8 @@ def gather(store: Store, run_id: str, *, now: float | None = None) -> RunView:
         _stage(store, board.stages.get(name) or StageLine(name), record, as_object(part), parts.keys(), problems)
         for name, part in parts.items()
     )
+    models = {o.digest[:12]: stage.name for stage in stages for o in stage.outputs if o.kind == "model"}
+    stages = tuple(replace(s, tables=tuple(name_models(t, models) for t in s.tables)) for s in stages)
     versions = as_object(board.start.get("versions"))
     return RunView(
         run=run_id,

@@ -14,7 +14,7 @@ from pipelines.report.artifacts import histogram
 from pipelines.report.charts import chart, nice_ticks, short, smoothed, thin_out
 from pipelines.report.model import Curve
 from pipelines.report.observations import curves_of
-from pipelines.report.tables import direction, metric_tables
+from pipelines.report.tables import direction, metric_tables, name_models
 
 
 def test_models_stand_beside_the_bicubic_baseline_with_signed_deltas() -> None:
@@ -45,6 +45,12 @@ def test_models_stand_beside_the_bicubic_baseline_with_signed_deltas() -> None:
 )  # fmt: skip
 def test_any_nesting_of_numbers_becomes_tables(data: Json, shape: list[tuple[str, int, int]]) -> None:
     assert [(t.title, len(t.rows), len(t.columns)) for t in metric_tables(data)] == shape
+
+
+def test_models_are_called_as_their_stages_are() -> None:
+    (table,) = metric_tables({"models": {"resshift-2d6edac883a1": {"psnr": 2}, "bicubic": {"psnr": 1}}})
+    named = name_models(table, {"2d6edac883a1": "teacher"})
+    assert [label for label, _ in named.rows] == ["bicubic", "teacher"]
 
 
 def test_what_is_not_finite_is_a_blank() -> None:

@@ -74,3 +74,9 @@ def test_pictures_over_the_budget_shrink_until_they_fit() -> None:
 def test_what_cannot_shrink_is_dropped_and_says_so_by_having_no_data() -> None:
     fitted = within_budget({0: picture("a", b"not a picture" * 100)}, 100)
     assert data_url(fitted[0]) == ""
+
+
+def test_captions_do_not_repeat_the_label() -> None:
+    assert picture("teacher", b"", "teacher: 23.3 dB").caption == "23.3 dB"
+    assert picture("lr", b"", "LR 32x32").caption == "32x32"
+    assert picture("lr", b"", "lrx").caption == "lrx"
