@@ -30,13 +30,15 @@ class KeyLog:
         self.key = key
         self._objects = objects
         self._folder = f"keys/{key_folder(key)}"
-        self._records: list[Record] = []
+        self._records: tuple[Record, ...] = ()
 
     def state(self) -> KeyState:
         """Read what is new and say where the key stands."""
-        while (record := self._read(len(self._records))) is not None:
-            self._records.append(record)
-        return replay(self._records)
+        records = self._records
+        while (record := self._read(len(records))) is not None:
+            records = (*records, record)
+        self._records = records  # threads may share a log: each reads on from what it saw and none adds to another's
+        return replay(records)
 
     def try_claim(self, holder: Holder) -> Claim | None:
         """Claim the key for a build.

@@ -34,12 +34,14 @@ class Faults:
 
     `refused`: 503 or 500 and the request is not passed on. `lost`: passed on, then the connection is cut
     without an answer. `cut`: the answer's body ends in the middle. `delay`: up to `delay_seconds` before it.
+    `late`: once, a creation's connection is cut and the request passed on `delay_seconds` later.
     """
 
     refused: float = 0.0
     lost: float = 0.0
     cut: float = 0.0
     delay: float = 0.0
+    late: float = 0.0
     delay_seconds: float = 0.02
     seed: int = 0
     counts: dict[str, int] = field(default_factory=dict)
@@ -140,6 +142,10 @@ class _Handler(BaseHTTPRequestHandler):
         if faults.draw("refused"):
             self._answer(faults.choose(500, 503), {}, b"<Error><Code>SlowDown</Code></Error>")
             return
+        if "If-None-Match" in self.headers and faults.draw("late"):
+            faults.late = 0.0
+            self._cut()
+            time.sleep(faults.delay_seconds)
         guard = proxy.conditional if "If-None-Match" in self.headers else contextlib.nullcontext()
         with guard:
             status, headers, data = self._upstream(proxy.upstream, body)

@@ -37,6 +37,15 @@ def test_creation_has_one_winner_who_knows_it(s3: FaultProxy, s3_objects: Object
         assert faults.counts[fault] > 0
 
 
+def test_a_creation_that_arrives_after_we_looked_for_it_is_ours(s3: FaultProxy) -> None:
+    """First try cut off, nothing there, then it arrives and refuses the second try."""
+    objects = S3Objects(f"s3://{BUCKET}/late-{time.time_ns()}", first_pause=0.3)
+    with s3.misbehaving(late=1.0, delay_seconds=0.08) as faults:
+        assert objects.put_if_absent("a", b"mine") is True
+    assert faults.counts == {"late": 1}
+    assert objects.get("a") == b"mine"
+
+
 def test_a_claim_whose_answer_was_lost_is_ours(s3: FaultProxy, s3_objects: ObjectStore) -> None:
     log = Store(s3_objects, "").key_log(KEY)
     with s3.misbehaving(lost=0.5, seed=3):
