@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pipelines.spec.faults import stage_fault
 from pipelines.spec.location import Location
 from pipelines.spec.model import InputRef, Spec
 from pipelines.spec.problems import Problems, listed, nearest
@@ -293,7 +294,6 @@ class _Check:
         self.outputs[vertex.name] = outputs
 
     def _fault(self, vertex: Vertex, error: Exception, method: str) -> None:
-        plain = isinstance(error, (ValueError, StageError))
-        message = str(error) if plain else f"the stage's {method}() failed: {type(error).__name__}: {error}"
         uses = vertex.tree.items.get("uses")
-        self.problems.add(uses.where if uses is not None else vertex.place, f"stages.{vertex.base}", message)
+        where = uses.where if uses is not None else vertex.place
+        self.problems.add(where, f"stages.{vertex.base}", stage_fault(error, method))

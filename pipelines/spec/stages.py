@@ -10,6 +10,7 @@ import pydantic
 
 from pipelines.canonical import JsonObject
 from pipelines.registry import UnknownStage, load_stage
+from pipelines.spec.faults import stage_fault
 from pipelines.spec.inputs import Cells, read_inputs
 from pipelines.spec.interpolate import Scope, Unresolved, interpolate, interpolate_tree
 from pipelines.spec.location import Location
@@ -22,7 +23,7 @@ from pipelines.spec.roles import has_sources, is_source
 from pipelines.spec.shape import DEFAULT_RETRIES, STAGE_FIELDS, STAGE_NAME, check_fields, mapping, text
 from pipelines.spec.tree import Leaf, ListNode, MapNode, Node, describe, recordable_map
 from pipelines.spec.validate import validate
-from pipelines.stage import Config, Resources, Stage, StageError
+from pipelines.stage import Config, Resources, Stage
 
 _PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _MOST_RETRIES = 100
@@ -132,14 +133,11 @@ class _Reader:
         tree = dict(self.node.items)
         self._uses()
         for name, use in (("with", self._with), ("inputs", self._inputs), ("resources", self._resources)):
-            section = mapping(self.node, name, f"{self.path}.{name}", self.problems, keep_nulls=name == "with")
-            if section is None and name in self.node.items:
+            if name not in self.node.items:
+                use(MapNode({}, draft.place), draft.place)
                 continue
-            done = use(
-                section if section is not None else MapNode({}, draft.place),
-                self.node.key(name) if section else draft.place,
-            )
-            if done is not None and section is not None:
+            section = mapping(self.node, name, f"{self.path}.{name}", self.problems, keep_nulls=name == "with")
+            if section is not None and (done := use(section, self.node.key(name))) is not None:
                 tree[name] = done
         self._retries()
         draft.notes = text(self.node, "notes", f"{self.path}.notes", self.problems) or ""
@@ -232,13 +230,6 @@ class _Reader:
             self.problems.add(node.where, path, f"got {describe(found)}", expected=expected)
             return
         self.draft.retries = value
-
-
-def stage_fault(error: Exception, method: str) -> str:
-    """The message for an exception out of a stage's own class method."""
-    if isinstance(error, (ValueError, StageError)):
-        return str(error)
-    return f"the stage's {method}() failed: {type(error).__name__}: {error}"
 
 
 def _parts(path: str, prefix: str) -> tuple[str | int, ...]:
