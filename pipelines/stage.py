@@ -286,10 +286,14 @@ class Context(Protocol):
     sources: Mapping[str, Sequence[SourceFile]]  # by Source field
     checkpoints: Checkpoints
     log: logging.Logger
-    scratch: Path  # an empty local folder, removed afterwards
     seed: int  # config.seed where there is one, else 0
     threads: int
     devices: tuple[str, ...]  # "cpu", or "cuda:0", ...
+
+    @property
+    def scratch(self) -> Path:
+        """An empty local folder, removed afterwards."""
+        ...
 
     def progress(self, done: float, total: float, unit: str = "") -> None:
         """Report how far the unit is. Cheap: call it as often as is natural."""

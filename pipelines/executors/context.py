@@ -6,6 +6,7 @@ import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -131,7 +132,7 @@ class UnitContext:
     def __init__(self, store: Store, task: Task, config: Any, outputs: Mapping[str, Output], scratch: Path) -> None:
         self._store, self._task = store, task
         self.config = config
-        self.scratch = _folder(scratch / "scratch")
+        self._folder = scratch
         self.inputs: Mapping[str, Artifact] = {
             slot: StoredArtifact(store, found[0].digest, found[0].label)
             for slot, found in task.inputs.items()
@@ -150,7 +151,7 @@ class UnitContext:
         self.devices = task.devices
         self.kept = UnitCheckpoints(
             store.checkpoints(task.lineage),
-            _folder(scratch / "checkpoint"),
+            scratch / "checkpoint",
             f"{task.key}/{task.attempt}",
             task.fingerprint,
         )
@@ -161,6 +162,13 @@ class UnitContext:
         self._shown = 0.0
         self.log = logging.getLogger(f"sharpline.{task.stage}")
         self._logging: logging.Handler | None = None
+
+    @cached_property
+    def scratch(self) -> Path:
+        """An empty folder, made when it is asked for: most partitions never do."""
+        folder = self._folder / "scratch"
+        folder.mkdir(parents=True)
+        return folder
 
     def progress(self, done: float, total: float, unit: str = "") -> None:
         now = time.monotonic()
@@ -178,8 +186,11 @@ class UnitContext:
     def image(self, name: str, png: bytes, *, step: int | None = None, caption: str = "") -> None:
         if self._pictures is None:
             self._pictures = self._attempt.stream("images")
-        self._attempt.put_picture(name, png)
-        self._pictures.append({"name": name, "step": step, "caption": caption, "time": round(time.time(), 3)})
+        stored = name if step is None else f"{name}@{step}"
+        self._attempt.put_picture(stored, png)
+        self._pictures.append(
+            {"name": name, "picture": stored, "step": step, "caption": caption, "time": round(time.time(), 3)}
+        )
 
     def read(self, read: Read) -> bytes:
         found = self.inputs.get(read.slot)
@@ -232,8 +243,3 @@ def hint_name(partition: str | None) -> str:
 
 def _hint(task: Task) -> str:
     return hint_name(task.partition.id if task.partition else None)
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path

@@ -85,16 +85,17 @@ def pictures(attempts: Sequence[Attempt], problems: Problems) -> tuple[tuple[Com
         for name in problems.guard("pictures", list[str](), attempt.pictures):
             places[name] = attempt
         for row in problems.guard("images", list[JsonObject](), attempt.read, "images"):
-            notes[as_text(row.get("name"))] = row
+            notes[as_text(row.get("picture") or row.get("name"))] = row
     raw = []
     if len(places) > MAX_PICTURES:
         problems.lines.append(f"{MAX_PICTURES} of {len(places)} pictures of {attempts[-1].folder} are shown")
     for name in in_order(places, notes)[:MAX_PICTURES]:
         data = problems.guard(f"picture {name}", b"", places[name].picture, name)
         if data:
-            step = as_number(notes.get(name, {}).get("step"))
-            caption = as_text(notes.get(name, {}).get("caption"))
-            raw.append(RawPicture(name, data, None if step is None else int(step), caption))
+            note = notes.get(name, {})
+            step, caption = as_number(note.get("step")), as_text(note.get("caption"))
+            shown = as_text(note.get("name")) or name
+            raw.append(RawPicture(shown, data, None if step is None else int(step), caption))
     return arrange(raw)
 
 

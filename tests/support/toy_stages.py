@@ -394,3 +394,25 @@ class Mortal(Stage):
             (folder / f"death-{died}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         ctx.out["out"].path("metrics.json").write_text(json.dumps({"deaths": ctx.config.deaths}))
+
+
+class Many(Stage):
+    """Any number of partitions that do next to nothing."""
+
+    name = f"{MODULE}:Many"
+
+    class Config(Config):
+        n: int = 100
+
+    @classmethod
+    def outputs(cls, config: Config, inputs: InputFacets) -> Mapping[str, Output]:
+        return {"out": Output("metrics")}
+
+    @classmethod
+    def partitions(
+        cls, config: Config, inputs: Mapping[str, Artifact], sources: Mapping[str, Sequence[SourceFile]]
+    ) -> Sequence[Partition]:
+        return [Partition(str(i)) for i in range(config.n)]
+
+    def run_partition(self, ctx: Context, partition: Partition) -> None:
+        ctx.out["out"].path(f"{partition.id}.txt").write_text(partition.id)
