@@ -196,9 +196,9 @@ class Planner:
     def _resolve(self, ref: Any, known: Mapping[str, Outputs]) -> InputArtifact:
         if ref.stage is None:
             return InputArtifact(ref.label, str(ref.uri).removeprefix("artifact:"))
-        outputs = known[ref.stage]
-        slot = ref.output or next(iter(outputs))
-        return InputArtifact(ref.label, outputs[slot])
+        slot = self.graph.output_slot(ref)
+        assert slot is not None, "the graph was checked: every edge ends in an output"
+        return InputArtifact(ref.label, known[ref.stage][slot])
 
     # -- committed
 

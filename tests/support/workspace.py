@@ -63,8 +63,8 @@ class Ran:
 class Workspace:
     """One spec in one folder. `text` may use the toy stages by their short names: ``uses: toy:Upper``."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, store: str | None = None) -> None:
+        self.folder, self._store = folder, store
         self.file = folder / "spec.yaml"
 
     def texts(self, **contents: str) -> None:
@@ -82,7 +82,7 @@ class Workspace:
 
     @property
     def store(self) -> Store:
-        return open_store(self.folder / ".sharpline")
+        return open_store(self._store or self.folder / ".sharpline")
 
     def run(
         self,
