@@ -128,6 +128,8 @@ class _Server(socketserver.ThreadingTCPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16  # one packet an answer: two would wait for an acknowledgement (40 ms)
     server: _Server
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
@@ -160,6 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Expect") == "100-continue":
             self.send_response_only(100)
             self.end_headers()
+            self.wfile.flush()
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def _upstream(self, upstream: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -182,6 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data[: len(data) // 2] if cut else data)
+        self.wfile.flush()
         if cut:
             self._cut()
 
