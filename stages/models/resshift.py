@@ -36,7 +36,7 @@ class ResShiftModel(nn.Module):
         self.residual = residual
         self.process = ResShift.create(**process)
         self.autoencoder = build_autoencoder(autoencoder, scale)
-        self.denoiser = UNet(self.autoencoder.channels + 3, self.autoencoder.channels, **network)
+        self.denoiser = UNet(self.autoencoder.channels, 3, **network)
 
     @property
     def multiple(self) -> int:
@@ -63,7 +63,7 @@ class ResShiftModel(nn.Module):
         if pixels.shape[-2:] != z_t.shape[-2:]:
             pixels = interpolate(pixels, size=z_t.shape[-2:], mode="bicubic")
         labels = torch.tensor(process.labels)[t.cpu()].to(z_t.device)
-        out: Tensor = self.denoiser(torch.cat([process.input_scale(t, z_t) * z_t, pixels], dim=1), labels)
+        out: Tensor = self.denoiser(process.input_scale(t, z_t) * z_t, pixels, labels)
         return zy + out if self.residual else out
 
     @torch.no_grad()

@@ -74,21 +74,24 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """`forward(x, t)`: x [B, inputs, H, W], t int64 [B] -> [B, outputs, H, W]; H and W multiples of `multiple`.
+    """`forward(x, condition, t)`: x [B, channels, H, W] with its condition [B, conditions, H, W] and steps t int64 [B].
 
-    `widths` are the channels of each level, finest first; every level after the first halves the resolution.
+    The answer has the shape of x; H and W are multiples of `multiple`. `widths` are the channels of each level,
+    finest first; every level after the first halves the resolution. Noisy latent and condition have a first
+    convolution each, and are added: as one concatenation, initialised by one fan-in, three planes of LR pixels
+    would begin drowned in 48 planes of noise.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, widths: Sequence[int], blocks: int, attention: bool, groups: int
+        self, channels: int, conditions: int, widths: Sequence[int], blocks: int, attention: bool, groups: int
     ) -> None:
         super().__init__()
         self.multiple = 2 ** (len(widths) - 1)
         self.features = widths[0]
         size = 4 * widths[0]
         self.time = nn.Sequential(nn.Linear(self.features, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
-        self.stem = nn.Conv2d(inputs - 3, widths[0], 3, padding=1)
-        self.condition = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.condition = nn.Conv2d(conditions, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
         self.encoder = nn.ModuleList()
         before = widths[0]
@@ -105,11 +108,11 @@ class UNet(nn.Module):
             self.decoder.append(nn.ModuleList(merged))
             before = width
         self.norm = group_norm(before, groups)
-        self.head = start_at_zero(nn.Conv2d(before, outputs, 3, padding=1))
+        self.head = start_at_zero(nn.Conv2d(before, channels, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor, t: Tensor) -> Tensor:
         embedding = self.time(time_embedding(t, self.features).to(x.dtype))
-        h = self.stem(x[:, :-3]) + self.condition(x[:, -3:])
+        h = self.stem(x) + self.condition(condition)
         skips: list[Tensor] = []
         for down, blocks in zip(self.down, self.encoder, strict=True):
             h = down(h)

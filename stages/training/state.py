@@ -72,8 +72,9 @@ class TrainState:
             for name, optimiser in self.optimisers.items():
                 optimiser.load_state_dict(data["optimisers"][name])
         except (KeyError, RuntimeError, ValueError) as error:
+            first = " ".join(str(error).split("\n\t")[:2])
             raise StageError(
-                f"the trainer state of step {data['step']} does not fit this method's networks: {error}. "
+                f"the trainer state of step {data['step']} does not fit this method's networks: {first} "
                 "The code has changed since it was written; start anew with --rebuild"
             ) from error
         self.step = data["step"]
