@@ -6,7 +6,7 @@ Nothing durable lives here. Killed at any point, the next driver reads the store
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -25,7 +25,7 @@ from pipelines.sources import hash_sources
 from pipelines.spec.model import StageSpec
 from pipelines.stage import SourceFile
 from pipelines.store.heartbeat import Liveness
-from pipelines.store.keylog import Holder
+from pipelines.store.keylog import Claim, Holder
 
 Status: TypeAlias = Literal["waiting", "held", "preparing", "building", "built", "reused", "failed", "skipped"]
 SETTLED: frozenset[Status] = frozenset({"built", "reused", "failed", "skipped"})
@@ -117,10 +117,7 @@ class Scheduler:
         if self._stopping:
             self._skip(name, "the run stopped after a failure")
             return True
-        known = {u: state.outputs for u, state in upstream.items() if state.outputs is not None}
-        assessment = self._planner.assess(name, known)
-        self.stages[name].assessment = assessment
-        return self._decide(name, assessment)
+        return self._decide(name, self._assess(name))
 
     def _decide(self, name: str, assessment: Assessment) -> bool:
         if assessment.state == "cached":
@@ -157,49 +154,61 @@ class Scheduler:
 
     def _try_claim(self, name: str) -> bool:
         """Claim the stage's key, or wait for its holder, or take the holder's result. True when something changed."""
-        state = self.stages[name]
-        assert state.assessment is not None
-        assert state.assessment.identity is not None
-        key = state.assessment.identity.key
-        if not self._alive:
-            self._services.alive()
-            self._alive = True
+        assessment = self.stages[name].assessment
+        assert assessment is not None
+        assert assessment.identity is not None
+        key = assessment.identity.key
+        self._show_life()
         log = self._drive.store.key_log(key)
-        why = self._planner.rebuild_due(name, state.assessment)
+        why = self._planner.rebuild_due(name, assessment)
         if why is not None:
             log.append_rebuild(why)
             self._planner.rebuild_recorded(name)
         claim = log.try_claim(self._holder)
         if claim is None:
             seen = log.state()
-            if seen.committed is not None and not seen.rebuild:
-                return self._reassess(name)
+            if seen.done:
+                return self._take_result(name)
             if seen.holder is not None and self._liveness.dead(seen.holder):
                 claim = log.take_over(seen, self._holder)
             if claim is None:
                 return self._hold(name, key, seen.holder)
-        stage = self._planner.spec.stages[name]
-        if not self._reassess(name, claimed=True):
-            claim.release()
+        return self._build(name, claim)
+
+    def _show_life(self) -> None:
+        """Start the heartbeat before the first claim: others judge a claim by it."""
+        if not self._alive:
+            self._services.alive()
+            self._alive = True
+
+    def _take_result(self, name: str) -> bool:
+        """Somebody else has committed meanwhile."""
+        assessment = self._assess(name)
+        if assessment.state == "cached":
+            self._reuse(name, assessment)
             return True
-        assert state.assessment is not None
-        building = Building(self._drive, stage, state.assessment, claim, self._options.partitions.get(name))
-        self._buildings[name] = building
-        self._prepare(name, stage, state.assessment)
+        self.stages[name].status = "waiting"
+        return False
+
+    def _build(self, name: str, claim: Claim) -> bool:
+        """Start to build under `claim`, unless a look under the claim finds the result already there."""
+        assessment = self._assess(name)
+        if assessment.state == "cached":
+            claim.release()
+            self._reuse(name, assessment)
+            return True
+        stage = self._planner.spec.stages[name]
+        only = self._options.partitions.get(name)
+        self._buildings[name] = Building(self._drive, stage, assessment, claim, only)
+        self._prepare(name, stage, assessment)
         return True
 
-    def _reassess(self, name: str, *, claimed: bool = False) -> bool:
-        """Look again under the claim (or after somebody else's commit). False when there is nothing to build."""
+    def _assess(self, name: str) -> Assessment:
         upstream = {u: self.stages[u].outputs for u in self._planner.graph.upstream(name)}
         known = {u: outputs for u, outputs in upstream.items() if outputs is not None}
         assessment = self._planner.assess(name, known)
         self.stages[name].assessment = assessment
-        if assessment.state == "cached":
-            self._reuse(name, assessment)
-            return not claimed
-        if not claimed:
-            self.stages[name].status = "waiting"
-        return claimed
+        return assessment
 
     def _hold(self, name: str, key: str, holder: Holder | None) -> bool:
         who = str(holder) if holder else "another run"
@@ -407,8 +416,3 @@ class Scheduler:
         for state in self.stages.values():
             totals[state.status] = totals.get(state.status, 0) + 1
         return totals
-
-
-def selected_or_all(selected: Collection[str] | None) -> frozenset[str] | None:
-    """None stays None (all stages); anything else becomes a frozen set."""
-    return None if selected is None else frozenset(selected)

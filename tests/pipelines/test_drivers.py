@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.store.keylog import Holder
 from tests.support.cli import Sharpline, events
 from tests.support.workspace import Workspace
 
@@ -109,3 +110,23 @@ def test_an_interrupt_ends_cleanly_and_the_same_command_goes_on(work: Workspace,
     assert again.code == 0
     done = [e for e in events(again.out) if e["type"] == "partition.done" and e["stage"] == "upper"]
     assert 0 < len(done) < 6
+
+
+def test_a_driver_that_lost_its_claim_stops_waits_and_cannot_commit(work: Workspace) -> None:
+    process = Sharpline(cwd=work.folder).start(*RUN)
+    wait_for(lambda: partitions_left(work) < 6)
+    log = work.store.key_log(work.plan().stages["upper"].identity.key)
+    thief = log.take_over(log.state(), Holder.current("thief"))
+    assert thief is not None
+    assert process.stdout is not None
+    told: list[dict[str, Any]] = []
+    while not any(e["type"] == "stage.waiting" for e in told):
+        told += events([process.stdout.readline()])
+    assert "run thief" in told[-1]["holder"]
+    assert log.state().committed is None
+    thief.release()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert outcome(told + events(out))["upper"] == "committed"
+    assert log.state().committed is not None
+    assert log.state().committed.attempt > thief.attempt

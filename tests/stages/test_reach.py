@@ -1,0 +1,57 @@
+"""What the code fingerprint of each stage reaches: a new arrow here makes more edits rebuild more, so it is pinned."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from pipelines.fingerprint import fingerprint
+from pipelines.registry import known_stages, load_stage
+
+ROOT = Path(__file__).resolve().parents[2]
+
+REACH = {
+    "ingest.images": {"stages/ingest", "stages/data"},
+    "degrade.pairs": {"stages/synthesis", "stages/data", "degrade", "degrade/operators"},
+    "train.resshift": {
+        "stages/methods", "stages/training", "stages/models", "stages/diffusion", "stages/data", "degrade",
+    },
+    "evaluate": {
+        "stages/evaluation", "stages/training", "stages/models", "stages/diffusion", "stages/data", "degrade",
+    },
+}  # fmt: skip
+
+
+def folders(files: dict[str, str]) -> set[str]:
+    """Folders of the reached files; a package's own empty ``__init__`` does not count."""
+    return {str(Path(file).parent) for file in files if not file.endswith("__init__.py")}
+
+
+@pytest.mark.parametrize("name", sorted(REACH))
+def test_a_stage_reaches_these_rooms_and_no_other(name: str) -> None:
+    assert folders(fingerprint(load_stage(name), ()).files) == REACH[name]
+
+
+def test_every_built_in_stage_is_pinned() -> None:
+    assert set(known_stages()) == set(REACH)
+
+
+@pytest.mark.parametrize("package", ["pipelines", "degrade", "stages"])
+def test_package_inits_import_nothing(package: str) -> None:
+    for file in sorted((ROOT / package).rglob("__init__.py")):
+        imports = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, (ast.Import, ast.ImportFrom))]
+        assert not imports, f"{file.relative_to(ROOT)} imports: whoever touches the package would pay for it"
+
+
+def test_declaring_modules_load_nothing_heavy() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\nfrom pipelines.registry import *\nfor n in known_stages(): load_stage(n)\n"
+        "print([m for m in ('torch','ray','cv2','numpy','pyarrow','skimage','albumentations') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
