@@ -18,6 +18,7 @@ from pipelines.events import Event
 from pipelines.executors.base import Executor
 from pipelines.executors.context import hint_name
 from pipelines.executors.task import Failure, Outcome
+from pipelines.graph import Graph
 from pipelines.history import History
 from pipelines.ledger import Ledger, needs_of
 from pipelines.plan import Assessment, Outputs, Planner, Work
@@ -79,7 +80,8 @@ class Scheduler:
         self._threads: ThreadPoolExecutor | None = None
         self._checked = 0.0
         self._stopping = False
-        self.stages: dict[str, StageState] = {name: StageState() for name in planner.graph.order}
+        self._order = _concerned(planner.graph, options.selected)
+        self.stages: dict[str, StageState] = {name: StageState() for name in self._order}
 
     def run(self) -> None:
         """Go on until every stage is settled. Raises LeaseHeld when waiting was refused; cleans up on the way out."""
@@ -98,7 +100,7 @@ class Scheduler:
         progress = True
         while progress:
             progress = False
-            for name in self._planner.graph.order:
+            for name in self._order:
                 if self.stages[name].status == "waiting" and self._advance(name):
                     progress = True
         for name in [n for n, s in self.stages.items() if s.status == "held"]:
@@ -282,7 +284,7 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Start units in graph order as long as resources last."""
-        for name in self._planner.graph.order:
+        for name in self._order:
             building = self._buildings.get(name)
             if building is None or self.stages[name].status != "building":
                 continue
@@ -416,3 +418,11 @@ class Scheduler:
         for state in self.stages.values():
             totals[state.status] = totals.get(state.status, 0) + 1
         return totals
+
+
+def _concerned(graph: Graph, selected: frozenset[str] | None) -> tuple[str, ...]:
+    """The stages that a selection is about, in order: those selected, and those whose results they need."""
+    if selected is None:
+        return graph.order
+    needed = selected.union(*(graph.ancestors(name) for name in selected))
+    return tuple(name for name in graph.order if name in needed)
