@@ -43,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "spec.yaml").write_text(SPEC)
     done = Sharpline(cwd=folder)("run", "spec.yaml", "--executor", "local")
     assert done.code == 0, done.out + done.err
-    yield folder
+    return folder
 
 
 def outputs(plan: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def outputs(plan: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def test_shards_have_the_same_bytes_for_any_workers_order_hash_seed_and_folder(project: Path, tmp_path: Path) -> None:
-    for name in reversed(sorted(p.name for p in (project / "photos").iterdir())):  # another order of creation
+    for name in sorted((p.name for p in (project / "photos").iterdir()), reverse=True):  # another order of creation
         (tmp_path / "photos").mkdir(exist_ok=True)
         shutil.copy2(project / "photos" / name, tmp_path / "photos" / name)
     (tmp_path / "spec.yaml").write_text(SPEC)

@@ -39,7 +39,13 @@ class Sharpline:
         command = [str(COMMAND), *map(str, arguments)]
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            command, cwd=self.cwd, env={**os.environ, **self.env}, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+            command,
+            cwd=self.cwd,
+            env={**os.environ, **self.env},
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
         )
 
     def __call__(self, *arguments: str | Path, timeout: float = 280) -> Finished:
