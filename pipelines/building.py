@@ -13,8 +13,9 @@ from pipelines.artifact import Entry, Facets, Manifest
 from pipelines.canonical import Json, JsonObject
 from pipelines.errors import StageFailed
 from pipelines.events import Event
-from pipelines.executors.task import Failure, InputArtifact, Needs, Outcome, Task, UnitKind
+from pipelines.executors.task import Failure, Needs, Outcome, Task, UnitKind
 from pipelines.fingerprint import package_fingerprint
+from pipelines.inputs import InputArtifact
 from pipelines.ledger import needs_of
 from pipelines.libraries import library_versions
 from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of

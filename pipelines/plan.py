@@ -13,11 +13,10 @@ from typing import Any, Literal, TypeAlias, cast
 from pipelines.artifact import Manifest
 from pipelines.canonical import JsonObject, digest
 from pipelines.errors import StageFailed, UsageError
-from pipelines.executors.context import StoredArtifact
-from pipelines.executors.task import InputArtifact
 from pipelines.fingerprint import CodeFingerprint, code_changes, fingerprint
 from pipelines.graph import Graph
 from pipelines.history import History
+from pipelines.inputs import InputArtifact, StoredArtifact
 from pipelines.keys import family, lineage, partition_key, source_identity, stage_key, stage_payload
 from pipelines.reasons import Reason, describe_input_change, diff_payloads, nearest
 from pipelines.sources import known_hashes, recall_listing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -10,48 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines.artifact import Entry, Facets, Manifest
+from pipelines.artifact import Entry, Facets
 from pipelines.canonical import JsonObject, sha256_hex
 from pipelines.executors.task import Task
+from pipelines.inputs import StoredArtifact
 from pipelines.stage import Artifact, Checkpoints, Output, OutputWriter, Read, SourceFile, StageError
 from pipelines.store.store import Store
 
 if TYPE_CHECKING:
-    import pyarrow
-
     from pipelines.store.attempts import Attempt, StreamWriter
     from pipelines.store.checkpoints import CheckpointStore
 
 PROGRESS_INTERVAL = 0.5  # seconds between live progress hints: each is one small write
-
-
-class StoredArtifact:
-    """A committed artifact, read through the store."""
-
-    def __init__(self, store: Store, digest: str, label: str = "") -> None:
-        self._store, self.digest, self.label = store, digest, label
-        self.manifest: Manifest = store.trees.get(digest)
-
-    @property
-    def facets(self) -> Facets:
-        return self.manifest.facets
-
-    def open(self, name: str) -> Path:
-        return self._store.blobs.open(self.manifest.entry(name).sha256)
-
-    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
-        return self._store.blobs.read(self.manifest.entry(name).sha256, offset, size)
-
-    def table(self, name: str = "index.parquet") -> pyarrow.Table:
-        from pyarrow import parquet
-
-        return parquet.read_table(io.BytesIO(self.read(name)))
-
-    def ref(self, role: str) -> StoredArtifact:
-        if role not in self.manifest.refs:
-            have = ", ".join(self.manifest.refs) or "none"
-            raise StageError(f"artifact {self.label or self.digest[:12]} has no reference {role!r}; it has: {have}")
-        return StoredArtifact(self._store, self.manifest.refs[role], f"{self.label}.{role}")
 
 
 class SlotWriter:

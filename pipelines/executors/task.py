@@ -12,18 +12,11 @@ from typing import Any, Literal, TypeAlias, cast
 from pipelines.artifact import Entry, Facets
 from pipelines.canonical import Json, JsonObject
 from pipelines.errors import SharplineError, StoreError
+from pipelines.inputs import InputArtifact
 from pipelines.stage import Partition, Read, SourceFile, StageError
 
 UnitKind: TypeAlias = Literal["run", "partition", "finish"]
 ErrorKind: TypeAlias = Literal["user", "store", "lost", "internal"]
-
-
-@dataclass(frozen=True, slots=True)
-class InputArtifact:
-    """One artifact connected to a slot: the producing cell's name and the artifact's digest."""
-
-    label: str
-    digest: str
 
 
 @dataclass(frozen=True, slots=True)
