@@ -1,6 +1,6 @@
 """PSNR and SSIM with every convention spelled out. NumPy, float64; images are uint8 RGB [H, W, 3].
 
-Half of the published numbers that do not reproduce differ in one of these: the colour space (Y of the
+Published numbers that do not reproduce often differ in one of these: the colour space (Y of the
 limited-range BT.601 of MATLAB's rgb2ycbcr and basicsr; Y of full range, as pyiqa has by default, lower by
 20 log10(255/219) = 1.32 dB; or RGB), the border that is cut off, and rounding to 8 bits before, not after.
 """

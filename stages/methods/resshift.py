@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class NetworkConfig(Config):
     """A residual UNet (`stages/models/unet.py`)."""
 
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 128)
+    widths: Annotated[tuple[Annotated[PositiveInt, Field(multiple_of=4)], ...], Field(min_length=1)] = (64, 128)
     """Channels of each level, finest first."""
     blocks: PositiveInt = 2
     attention: bool = False

@@ -7,6 +7,7 @@ functions of those indices, so a state is its step, and a resumed run cannot dif
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -154,3 +155,4 @@ class Trainer:
         folder.mkdir()
         self.state.save(folder)
         self.ctx.checkpoints.save(self.state.step, folder, keep_last=2)
+        shutil.rmtree(folder, ignore_errors=True)
