@@ -106,7 +106,7 @@ def _refuse_mismatch(task: Task) -> None:
     if here != task.package:
         raise Mismatch(
             f"this worker has another Sharpline than the driver: package {here[:12]} here, {task.package[:12]} there; "
-            "install the same version on all nodes, or run with --address so that the code is shipped"
+            "its code was edited while the run was going (run again), or another version is installed on this node"
         )
     found = library_versions(tuple(task.libraries))
     for name, version in task.libraries.items():
