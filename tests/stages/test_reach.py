@@ -16,7 +16,7 @@ REACH = {
     "ingest.images": {"stages/ingest", "stages/data"},
     "degrade.pairs": {"stages/synthesis", "stages/data", "degrade", "degrade/operators"},
     "train.resshift": {
-        "stages/methods", "stages/training", "stages/models", "stages/diffusion", "stages/data", "degrade",
+        "stages/methods", "stages/training", "stages/models", "stages/diffusion", "stages/data",
     },
     "evaluate": {
         "stages/evaluation", "stages/training", "stages/models", "stages/diffusion", "stages/data", "degrade",
