@@ -64,6 +64,8 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 def picture(label: str, data: bytes, caption: str = "") -> Picture:
     """A picture of `data` with its true size and media type; a caption need not begin with the label."""
     width, height = size_of(data)
+    if caption.lower() == label.lower():
+        caption = ""
     if caption.lower().startswith((f"{label.lower()}:", f"{label.lower()} ")):
         caption = caption[len(label) + 1 :].strip()
     mime = "image/jpeg" if data[:2] == b"\xff\xd8" else "image/webp" if data[:4] == b"RIFF" else "image/png"

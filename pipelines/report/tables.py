@@ -59,9 +59,15 @@ def name_models(table: MetricTable, stages: Mapping[str, str]) -> MetricTable:
     """Rows named ``family-<first 12 of a model's digest>`` get the name of the stage that made it (by that prefix).
 
     A metrics artifact names models by digest, so that its bytes do not depend on how a spec calls its stages.
+    What follows an ``@`` (sampling steps) is kept.
     """
-    rows = tuple((stages.get(label.rpartition("-")[2], label), cells) for label, cells in table.rows)
-    return replace(table, rows=rows)
+    return replace(table, rows=tuple((_named(label, stages), cells) for label, cells in table.rows))
+
+
+def _named(label: str, stages: Mapping[str, str]) -> str:
+    model, at, setting = label.partition("@")
+    stage = stages.get(model.rpartition("-")[2])
+    return f"{stage}{at}{setting}" if stage is not None else label
 
 
 def _is_table(data: JsonObject, rows: Mapping[str, Mapping[str, float]]) -> bool:

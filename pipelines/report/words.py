@@ -17,6 +17,7 @@ STATUS: Final[dict[RunStatus, str]] = {
     "running": "Running",
     "empty": "Nothing recorded",
 }
+_COUNTS: Final = frozenset({"evaluations", "images", "pairs", "parameters", "samples", "steps"})
 _ACRONYMS: Final = frozenset(
     {"psnr", "ssim", "lpips", "dists", "niqe", "fid", "musiq", "maniqa", "clipiqa", "mse", "mae", "rmse", "lr", "hr",
      "sr", "ms", "ema", "gpu", "cpu", "kl", "gan"}
@@ -41,7 +42,10 @@ def metric_name(name: str) -> str:
 
 
 def label_name(name: str) -> str:
-    """What a picture or a row shows: ``lr`` and ``hr`` as field terms, ``bicubic`` as a word."""
+    """What a picture or a row shows: ``lr`` and ``hr`` as field terms, ``teacher@steps=4`` as *teacher, 4 steps*."""
+    model, _, steps = name.partition("@steps=")
+    if steps:
+        return f"{label_name(model)}, {steps} step{'s' if steps != '1' else ''}"
     return name.upper() if name.lower() in _ACRONYMS else name.capitalize() if name == "bicubic" else name
 
 
@@ -60,7 +64,7 @@ def metric_value(value: float | None, name: str = "") -> str:
         return "–"
     if "psnr" in name.lower():
         return f"{value:.2f}"
-    if value == int(value) and abs(value) >= 10:
+    if value == int(value) and (abs(value) >= 10 or name.lower() in _COUNTS):
         return f"{int(value):,}"
     magnitude = abs(value)
     if magnitude >= 1000:

@@ -180,12 +180,18 @@ def _measure_all(
             result.seconds += time.perf_counter() - began
             values: dict[str, float] = {name: round(measure(name, sr, hr, border), 6) for name in config.metrics}
             result.images.append({"key": key, "image": str(images[i]), "model": candidate.row, **values})
-            caption = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            answers[candidate.label] = sr, f"{candidate.label}: {caption}"
+            answers[candidate.label] = sr, ", ".join(_spoken(name, value) for name, value in values.items())
         if done <= config.pictures:
             _show(ctx, key, lr, hr, answers)
         ctx.progress(done, len(chosen), "image")
     return results
+
+
+def _spoken(metric: str, value: float) -> str:
+    """``38.51 dB`` or ``SSIM 0.9443``, with the colour convention when it is not the usual one."""
+    kind, _, colour = metric.partition("_")
+    convention = {"y": "", "y_full": " (full-range Y)", "rgb": " (RGB)"}[colour]
+    return (f"{value:.2f} dB" if kind == "psnr" else f"{kind.upper()} {value:.4f}") + convention
 
 
 def _show(ctx: Context, key: str, lr: Pixels, hr: Pixels, answers: Mapping[str, tuple[Pixels, str]]) -> None:
