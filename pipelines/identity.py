@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import pydantic
 
-from pipelines.canonical import Json, normalise
-from pipelines.stage import Absent, FieldRole
+from pipelines.canonical import Json, NotCanonical, normalise
+from pipelines.stage import Absent, FieldRole, is_file_name
 
 NEVER_IDENTITY: Final = frozenset({"execution", "source"})
 """Roles that no key knows."""
@@ -91,6 +91,11 @@ def _without(values: Mapping[str, Any], model: type[pydantic.BaseModel], drop: f
         if marks.role in drop:
             continue
         plain = _plain(value, drop)
+        if marks.role == "name-or-file" and isinstance(plain, str) and is_file_name(plain):
+            raise NotCanonical(
+                f"with.{name}: {plain} is a file, and where it lies is not identity; "
+                "the stage's identity() has to give what is in it"
+            )
         if marks.absent is None or not _equal(plain, _plain(marks.absent.value, drop)):
             kept[name] = plain
     return kept

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTRACT_VERSION",
     "KINDS", "Absent", "Artifact", "Checkpoints", "Config", "Context", "Entry", "Execution", "Extendable",
-    "Facets", "Input", "Json", "JsonObject", "Kind", "ListedFile", "Listing", "Manifest", "Output",
+    "Facets", "Input", "Json", "JsonObject", "Kind", "ListedFile", "Listing", "Manifest", "NameOrFile", "Output",
     "OutputWriter", "Partition", "PartitionResult", "Read", "Resources", "Source", "SourceFile", "Stage",
-    "StageError", "digest",
+    "StageError", "digest", "is_file_name",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -48,9 +48,9 @@ All of `pipelines` counts as this one integer in the code fingerprint of a stage
 
 @dataclass(frozen=True, slots=True)
 class FieldRole:
-    """What a config field means to keys: see :data:`Execution`, :data:`Extendable`, :data:`Source`."""
+    """What a config field means to keys: :data:`Execution`, :data:`Extendable`, :data:`Source`, :data:`NameOrFile`."""
 
-    role: Literal["execution", "extendable", "source"]
+    role: Literal["execution", "extendable", "source", "name-or-file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,18 @@ Extendable = Annotated[T, FieldRole("extendable")]
 
 Source = Annotated[str, FieldRole("source")]
 """A location outside the store (path, glob, URI). Its listing is identity, the location itself never is."""
+
+NameOrFile = Annotated[str, FieldRole("name-or-file")]
+"""A name of something that ships with the stage, or a file of the user's own (see :func:`is_file_name`).
+
+A file is found beside the spec that names it. Where it lies is not identity: :meth:`Stage.identity` has to put
+the values behind the name or in the file in its place.
+"""
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a :data:`NameOrFile` is a file: it has a folder or a suffix (``./mine.yaml``), which no name has."""
+    return "/" in text or bool(Path(text).suffix)
 
 
 class Config(pydantic.BaseModel):

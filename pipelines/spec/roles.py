@@ -9,24 +9,30 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import pydantic
 
-from pipelines.stage import FieldRole
+from pipelines.stage import FieldRole, is_file_name
 
 Path = tuple[str | int, ...]
 
 
-def is_source(config: type[pydantic.BaseModel], path: Path) -> bool:
-    """Whether the value at `path` of a ``with:`` section is a location (typed ``Source``)."""
-    return has_sources(config) and any(role == "source" for role in _roles_at(config, path))
+_LOCATIONS = frozenset({"source", "name-or-file"})
+
+
+def is_location(config: type[pydantic.BaseModel], path: Path, value: str) -> bool:
+    """Whether `value` at `path` of a ``with:`` section is a location: typed ``Source``, or a file's ``NameOrFile``."""
+    if not has_locations(config):
+        return False
+    roles = set(_roles_at(config, path))
+    return "source" in roles or ("name-or-file" in roles and is_file_name(value))
 
 
 @lru_cache(maxsize=512)
-def has_sources(config: type[pydantic.BaseModel]) -> bool:
-    """Whether any field of `config`, at any depth, is typed ``Source``."""
-    return any(role == "source" for role in _roles_below(config, frozenset()))
+def has_locations(config: type[pydantic.BaseModel]) -> bool:
+    """Whether any field of `config`, at any depth, may hold a location."""
+    return any(role in _LOCATIONS for role in _roles_below(config, frozenset()))
 
 
 def field_role(field: pydantic.fields.FieldInfo) -> str:
-    """``identity``, ``execution``, ``extendable`` or ``source``."""
+    """``identity``, ``execution``, ``extendable``, ``source`` or ``name-or-file``."""
     roles = [mark.role for mark in field.metadata if isinstance(mark, FieldRole)]
     inner = (role for role in _roles_here(field.annotation))
     return roles[0] if roles else next(inner, "identity")

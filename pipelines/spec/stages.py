@@ -19,7 +19,7 @@ from pipelines.spec.matrix import Cell, expand
 from pipelines.spec.merge import without_nulls
 from pipelines.spec.model import InputRef, StageSpec
 from pipelines.spec.problems import Problems, nearest
-from pipelines.spec.roles import has_sources, is_source
+from pipelines.spec.roles import has_locations, is_location
 from pipelines.spec.shape import DEFAULT_RETRIES, STAGE_FIELDS, STAGE_NAME, check_fields, mapping, text
 from pipelines.spec.tree import Leaf, ListNode, MapNode, Node, describe, recordable_map
 from pipelines.spec.validate import validate
@@ -164,15 +164,15 @@ class _Reader:
     def _with(self, section: MapNode, place: Location) -> Node | None:
         """Insert, make locations absolute, validate."""
         stage, path = self.draft.stage, f"{self.path}.with"
-        is_location = None if stage is None else lambda field: is_source(stage.Config, _parts(field, path))
+        location = None if stage is None else lambda field: is_location(stage.Config, _parts(field, path), "./")
         holes: set[str] = set()
-        scope = replace(self.scope, env=self.env, is_location=is_location, holes=holes)
+        scope = replace(self.scope, env=self.env, is_location=location, holes=holes)
         done = interpolate_tree(section, path, scope)
         assert isinstance(done, MapNode)
         if stage is None:
             return done
-        if has_sources(stage.Config):
-            located = _resolve_sources(done, stage.Config, ())
+        if has_locations(stage.Config):
+            located = _resolve_locations(done, stage.Config, ())
             assert isinstance(located, MapNode)
             done = located
         self.draft.with_ = recordable_map(done)
@@ -236,14 +236,14 @@ def _parts(path: str, prefix: str) -> tuple[str | int, ...]:
     return tuple(name or int(index) for name, index in _PARTS.findall(path[len(prefix) :]))
 
 
-def _resolve_sources(node: Node, config: type[pydantic.BaseModel], path: tuple[str | int, ...]) -> Node:
+def _resolve_locations(node: Node, config: type[pydantic.BaseModel], path: tuple[str | int, ...]) -> Node:
     """`node` with every location made absolute."""
     if isinstance(node, MapNode):
-        items = {key: _resolve_sources(item, config, (*path, key)) for key, item in node.items.items()}
+        items = {key: _resolve_locations(item, config, (*path, key)) for key, item in node.items.items()}
         return MapNode(items, node.where, node.keys)
     if isinstance(node, ListNode):
-        return ListNode([_resolve_sources(item, config, (*path, i)) for i, item in enumerate(node.items)], node.where)
-    if not isinstance(node.value, str) or not is_source(config, path):
+        return ListNode([_resolve_locations(item, config, (*path, i)) for i, item in enumerate(node.items)], node.where)
+    if not isinstance(node.value, str) or not is_location(config, path, node.value):
         return node
     shown = node.shown if node.shown is None or node.shown.startswith("$(") else resolve(node.shown, node.origin)
     return Leaf(resolve(node.value, node.origin), node.where, node.origin, shown)

@@ -16,12 +16,14 @@ from pipelines.stage import (
     Input,
     InputFacets,
     JsonObject,
+    NameOrFile,
     Output,
     Partition,
     PartitionResult,
     SourceFile,
     Stage,
     StageError,
+    is_file_name,
 )
 from stages.synthesis.shards import Plan, crops_of, plan_shards, shard_name
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class PairsConfig(Config):
-    preset: str = "real-esrgan"
+    preset: NameOrFile = "real-esrgan"
     """Name of a preset of ``degrade/presets/``, or the path of a YAML file with a preset of one's own."""
 
     scale: Annotated[int, pydantic.Field(ge=1, le=16)] = 4
@@ -55,7 +57,7 @@ class PairsConfig(Config):
     @pydantic.field_validator("preset")
     @classmethod
     def _known_preset(cls, value: str) -> str:
-        if not _is_file(value):  # a file is read when the key is taken; a worker need not have it
+        if not is_file_name(value):  # a file is read when the key is taken; a worker need not have it
             from degrade.presets import load_preset
 
             load_preset(value)
@@ -102,7 +104,7 @@ class DegradePairs(Stage):
                 f"{len(plan.too_small)} images have a side under hr_size {config.hr_size}: {_some(plan.too_small)}; "
                 "lower `hr_size`, raise `min_size` where they are ingested, or set on_small: skip"
             )
-        return plan.partitions if not _is_file(config.preset) else _carry_preset(plan, config.preset)
+        return plan.partitions if not is_file_name(config.preset) else _carry_preset(plan, config.preset)
 
     def run_partition(self, ctx: Context, partition: Partition) -> None:
         from stages.data.pixels import single_threaded
@@ -155,10 +157,6 @@ def _write_pairs(ctx: Context, partition: Partition, writer: PairWriter) -> None
                 ctx.progress(done, partition.weight, "pairs")
         except (DegradeError, Undecodable) as error:
             raise StageError(f"image {read.name} ({read.entry}) gave no pair: {error}") from error
-
-
-def _is_file(preset: str) -> bool:
-    return preset.endswith((".yaml", ".yml"))
 
 
 def _resolve(preset: str) -> JsonObject:

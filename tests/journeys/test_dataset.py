@@ -90,6 +90,22 @@ def test_a_changed_learning_rate_rebuilds_the_teacher_and_what_follows_it(projec
     assert (reason["path"], reason["before"], reason["after"]) == ("with.training.learning_rate", 1e-4, 3e-4)
 
 
+def test_a_preset_of_ones_own_lies_beside_the_spec_and_enters_the_key_by_value(project: Path, tmp_path: Path) -> None:
+    store = ("--store", project / ".sharpline")
+    keys = []
+    for name in ("here", "there"):
+        folder = tmp_path / name
+        shutil.copytree(project / "photos", folder / "photos")
+        shutil.copy(ROOT / "degrade" / "presets" / "bicubic.yaml", folder / "mine.yaml")
+        (folder / "spec.yaml").write_text(SPEC.replace("preset: real-esrgan", "preset: ./mine.yaml"))
+        plan = Sharpline(cwd=tmp_path).plan(folder / "spec.yaml", *store)
+        assert (plan["photos"]["state"], plan["pairs"]["state"]) == ("cached", "run")
+        keys.append(plan["pairs"]["key"])
+    assert keys[0] == keys[1]
+    by_name = Sharpline(cwd=project).plan("spec.yaml", "--set", "stages.pairs.with.preset=bicubic")
+    assert by_name["pairs"]["key"] == keys[0]
+
+
 def test_one_more_photograph_rewrites_one_pack_and_one_shard(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "copy")
     sharpline = Sharpline(cwd=tmp_path / "copy")

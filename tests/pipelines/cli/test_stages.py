@@ -39,7 +39,7 @@ def test_one_stage_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_roles_are_found_inside_of_unions() -> None:
-    from pipelines.spec.roles import field_role, is_source
+    from pipelines.spec.roles import field_role, is_location
 
     fields = toy_stages.Trainer.Config.model_fields
     roles = {name: field_role(field) for name, field in fields.items()}
@@ -47,8 +47,8 @@ def test_roles_are_found_inside_of_unions() -> None:
         "steps": "extendable", "optimizer": "identity", "seed": "identity", "clip": "identity", "weights": "source",
         "save_every": "execution", "delay": "execution", "die_at": "execution",
     }  # fmt: skip
-    assert is_source(toy_stages.Trainer.Config, ("weights",))
-    assert not is_source(toy_stages.Trainer.Config, ("optimizer", "rate"))
+    assert is_location(toy_stages.Trainer.Config, ("weights",), "anything")
+    assert not is_location(toy_stages.Trainer.Config, ("optimizer", "rate"), "./file.yaml")
 
 
 def test_installed_stages_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
