@@ -16,8 +16,10 @@ from pipelines.report.artifacts import metrics_of, output_view, samples_of
 from pipelines.report.model import MetricTable, OutputView, RunStatus, RunView, SampleSheet, StageState, StageView
 from pipelines.report.observations import Problems, attempts_of, curves, log_tail, pictures
 from pipelines.report.tables import name_models
+from pipelines.report.words import duration
 
 if TYPE_CHECKING:
+    from pipelines.store.keylog import Commit
     from pipelines.store.runs import RunRecord
     from pipelines.store.store import Store
 
@@ -128,7 +130,8 @@ def _stage(
     key = line.key or as_text(pointer.get("key"))
     digests = line.outputs or {k: as_text(v) for k, v in as_object(pointer.get("outputs")).items()}
     outputs, tables, samples = _outputs(store, digests, problems)
-    seen = attempts_of(store, key, _attempt(store, line, pointer, problems), problems) if key else []
+    commit = _commit(store, line, problems) if line.phase == "reused" else None
+    seen = attempts_of(store, key, _attempt(line, pointer, commit), problems) if key else []
     comparisons, strips = pictures(seen, problems)
     return StageView(
         name=line.name,
@@ -136,7 +139,7 @@ def _stage(
         state=_state(line),
         inputs=upstreams(spec, names),
         reasons=tuple(line.reasons),
-        because=line.because or line.holder,
+        because=line.because or line.holder or _origin(commit),
         key=key,
         attempt=line.attempt,
         seconds=line.elapsed(line.last or 0.0),
@@ -164,14 +167,28 @@ def _state(line: StageLine) -> StageState:
     return _STATES[line.phase]
 
 
-def _attempt(store: Store, line: StageLine, pointer: JsonObject, problems: Problems) -> int | None:
-    """The attempt behind the stage's result; for a reused one it is in the key's commit."""
-    stated = line.attempt if line.attempt is not None else as_number(pointer.get("attempt"))
-    if stated is not None or line.phase != "reused":
-        return None if stated is None else int(stated)
+def _commit(store: Store, line: StageLine, problems: Problems) -> Commit | None:
+    """The commit that a reused stage took its result from."""
     log = problems.guard(f"key log of {line.name}", None, store.key_log, line.key)
     state = problems.guard(f"key log of {line.name}", None, log.state) if log is not None else None
-    return state.committed.attempt if state is not None and state.committed is not None else None
+    return state.committed if state is not None else None
+
+
+def _attempt(line: StageLine, pointer: JsonObject, commit: Commit | None) -> int | None:
+    """The attempt behind the stage's result; for a reused one it is in the key's commit."""
+    stated = line.attempt if line.attempt is not None else as_number(pointer.get("attempt"))
+    if stated is not None:
+        return int(stated)
+    return commit.attempt if commit is not None else None
+
+
+def _origin(commit: Commit | None) -> str:
+    """Where a reused result comes from: ``built in 28 s by run 2026…``."""
+    if commit is None:
+        return ""
+    seconds = as_number(commit.meta.get("seconds"))
+    took = f" in {duration(seconds)}" if seconds is not None else ""
+    return f"built{took} by run {as_text(commit.meta.get('run')) or 'unknown'}"
 
 
 def _outputs(
