@@ -104,28 +104,3 @@ class SampleIndex:
                 pass
         self._paths[shard] = self.artifact.open(shard)
         return os.open(self._paths[shard], os.O_RDONLY)
-
-
-class PairSource:
-    """Pairs as a network wants them: float32 RGB in [0, 1], channels first."""
-
-    def __init__(self, index: SampleIndex) -> None:
-        self.index = index
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Sample `i` as (lr, hr), shapes (3, h, w) and (3, scale h, scale w)."""
-        lr, hr = self.index.read_pair(i)
-        return to_chw(lr), to_chw(hr)
-
-    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The samples `indices` stacked, shapes (n, 3, h, w) and (n, 3, scale h, scale w)."""
-        pairs = [self[int(i)] for i in indices]
-        return np.stack([lr for lr, _ in pairs]), np.stack([hr for _, hr in pairs])
-
-
-def to_chw(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 (h, w, 3) in 0..255 to float32 (3, h, w) in [0, 1]."""
-    return np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float32) / np.float32(255)

@@ -8,7 +8,7 @@ import pytest
 from pipelines.artifact import Entry, Manifest
 from pipelines.stage import StageError
 from stages.data.pixels import encode_png
-from stages.data.samples import PairSource, SampleIndex
+from stages.data.samples import SampleIndex
 from stages.data.tables import merge_tables, rows_table, write_table
 from stages.data.tar import TarWriter
 from stages.synthesis.writer import COLUMNS
@@ -51,16 +51,6 @@ def test_pairs_are_what_was_written(made):
             np.testing.assert_array_equal(read, written)
     assert index.images == [f"{shard:016x}" * 4 for shard in (0, 1)]
     assert index.column("crop").tolist() == [0, 1, 2, 0, 1, 2]
-
-
-def test_networks_get_float_channels_first(made):
-    artifact, pixels = made
-    source = PairSource(SampleIndex.from_artifact(artifact))
-    lr, hr = source.batch(np.array([4, 1]))
-    assert (lr.shape, hr.shape, lr.dtype, hr.dtype) == ((2, 3, 4, 4), (2, 3, 16, 16), np.float32, np.float32)
-    expected = pixels[source.index.key(4)][1].astype(np.float32) / 255
-    np.testing.assert_array_equal(hr[0].transpose(1, 2, 0), expected)
-    assert 0 <= hr.min() < hr.max() <= 1
 
 
 def test_only_the_wanted_splits(made):
