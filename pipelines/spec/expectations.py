@@ -66,6 +66,9 @@ def explain(error: Any, node: Node) -> Expectation:
         return Expectation(f"one of: {context['expected_tags']}", message, nearest(str(context["tag"]), options))
     if kind == "union_tag_not_found":
         return Expectation(f"the field {context['discriminator']}, which says what this is")
+    if kind in ("too_short", "too_long"):
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return Expectation(f"a list of {bound}", f"the list has {context['actual_length']} values")
     if kind in ("value_error", "assertion_error"):
         return Expectation(None, str(context.get("error") or error["msg"]))
     text = str(error["msg"])

@@ -60,8 +60,24 @@ class _Files:
                 self.incomplete = True
             else:
                 merged = base if merged is None else merge_specs(merged, base)
+        if not self.incomplete:
+            self._check_deletions(merged, root)
         own = MapNode({k: v for k, v in root.items.items() if k != "extends"}, root.where, root.keys)
         return own if merged is None else merge_specs(merged, own)
+
+    def _check_deletions(self, base: MapNode | None, layer: MapNode) -> None:
+        """A stage that is null deletes one of the layers below; where there is none, something was forgotten."""
+        below, own = base.items.get("stages") if base else None, layer.items.get("stages")
+        known = below.items if isinstance(below, MapNode) else {}
+        if not isinstance(own, MapNode):
+            return
+        for name, stage in own.items.items():
+            if isinstance(stage, Leaf) and stage.value is None and name not in known:
+                expected = "`uses:` and its other fields" + (f", or null for one of: {listed(known)}" if known else "")
+                close = nearest(name, known)
+                self.problems.add(
+                    own.key(name), f"stages.{name}", "the stage is empty", expected=expected, nearest=close
+                )
 
     def _base(self, leaf: Leaf, target: str, chain: tuple[str, ...]) -> MapNode | None:
         real = os.path.realpath(target)

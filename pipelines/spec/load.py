@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pipelines.spec.shape import DEFAULT_STORE, SPEC_NAME, TOP_FIELDS, check_fie
 from pipelines.spec.stages import Draft, read_stages
 from pipelines.spec.tree import Leaf, ListNode, MapNode, Node, describe, recordable
 
+_STORE_URL = re.compile(r"s3://[^/]+(/.*)?|file://.+")
 _OURS = ("pipelines", "degrade", "stages")
 
 
@@ -86,6 +88,9 @@ class _Loader:
         if not isinstance(found, Leaf) or not isinstance(found.value, str) or not found.value:
             self.problems.add(node.where, "store", f"got {describe(found)}", expected="a folder, or s3://bucket/prefix")
             return "", ""
+        if "://" in found.value and not _STORE_URL.fullmatch(found.value):
+            expected = "a folder, or s3://bucket/prefix"
+            self.problems.add(node.where, "store", f"{found.value!r} is no store", expected=expected)
         recorded = found.shown if found.shown is not None else resolve(found.value, found.origin)
         return resolve(found.value, found.origin), recorded
 

@@ -116,10 +116,12 @@ class _Report:
         self.model, self.path, self.problems, self.holes = model, path, problems, holes
 
     def note(self, errors: list[tuple[_Found, Any]]) -> None:
+        meant = {self._meant(found) for found, item in errors if item["type"] == "extra_forbidden"}
         values: dict[tuple[Loc, bool], list[tuple[_Found, Any]]] = {}
         for found, item in errors:
             if item["type"] == "missing" and found.missing is not None:
-                self._missing(found, found.missing)
+                if (*found.path, found.missing) not in meant:  # else it is there, misspelt, and that is noted
+                    self._missing(found, found.missing)
             elif item["type"] == "extra_forbidden":
                 self._unknown(found)
             elif item["type"] not in _OWN_WORDS or not self.holes:
@@ -134,6 +136,11 @@ class _Report:
             field = fields_at(self.model, found.path).get(str(name))
             doc = f"  ({field.description})" if field and field.description else ""
             self.problems.add(found.where, full, "a required field is missing", expected=f"{name}: …{doc}")
+
+    def _meant(self, found: _Found) -> Loc | None:
+        """The field that an unknown one was most likely meant to be."""
+        close = nearest(str(found.path[-1]), fields_at(self.model, found.path[:-1])) if found.path else None
+        return (*found.path[:-1], close) if close else None
 
     def _unknown(self, found: _Found) -> None:
         names = list(fields_at(self.model, found.path[:-1]))
