@@ -24,7 +24,7 @@ def command(
 
     loaded, graph, opened = open_spec(spec, set_ or [], store)
     plan = Planner(loaded, graph, opened).plan()
-    for name in stages_named(stages, graph):
+    for name in stages_named(stages, graph, "accept"):
         assessment = plan.stages[name]
         if loaded.stages[name].stage.code_policy == "key":
             raise UsageError(f"{name}: its code is part of its key; a change rebuilds it, there is nothing to accept")

@@ -45,14 +45,50 @@ def choose(texts: Sequence[str], graph: Graph, store: Store, spec: Spec) -> Chos
     return Chosen(frozenset(selection.stages), partitions)
 
 
-def stages_named(names: Sequence[str], graph: Graph) -> tuple[str, ...]:
-    """Cells named by `names` (a matrix stage's own name means all its cells). Raises UsageError with the nearest."""
+def stages_named(texts: Sequence[str], graph: Graph, given_as: str) -> tuple[str, ...]:
+    """Whole cells named by `texts` (a matrix stage's own name means all its cells), in graph order.
+
+    Raises UsageError, beginning with `given_as`, for unknown names (with the nearest) and for partitions.
+    """
+    from pipelines.errors import UsageError
     from pipelines.spec.select import parse_select
 
-    if not names:
+    if not texts:
         return ()
-    chosen = parse_select(names, graph).stages
-    return tuple(name for name in graph.order if name in chosen)
+    selection = parse_select(texts, graph, option=given_as)
+    for name in selection.partitions:
+        raise UsageError(f"{given_as} {name}[...]: expected a whole stage; name {name} without brackets")
+    return tuple(name for name in graph.order if name in selection.stages)
+
+
+def to_rebuild(texts: Sequence[str], graph: Graph, chosen: Chosen) -> tuple[str, ...]:
+    """Cells named by ``--rebuild``. Raises UsageError for one that ``--select`` leaves out: it would not be rebuilt."""
+    from pipelines.errors import UsageError
+
+    cells = stages_named(texts, graph, "--rebuild")
+    for name in cells:
+        if chosen.stages is not None and name not in chosen.stages:
+            raise UsageError(f"--rebuild {name}: --select leaves this stage out; select it too, with -s {name}")
+    return cells
+
+
+def refuse_unready(chosen: Chosen, spec: Spec, graph: Graph, store: Store) -> None:
+    """Raises UsageError when a chosen stage needs one that is neither chosen nor built: the run could not build it."""
+    from pipelines.errors import UsageError
+    from pipelines.plan import Planner
+
+    if chosen.stages is None:
+        return
+    plan = Planner(spec, graph, store).plan().stages
+    for name in graph.order:
+        if name not in chosen.stages or plan[name].state == "cached":
+            continue
+        missing = [u for u in graph.order if u in graph.ancestors(name) - chosen.stages and plan[u].state != "cached"]
+        if missing:
+            raise UsageError(
+                f"--select: {name} needs {', '.join(missing)}, which --select leaves out and which is not built; "
+                f"select what it needs too, with -s +{name}"
+            )
 
 
 def _failed_partitions(name: str, spec: Spec, store: Store) -> frozenset[str]:

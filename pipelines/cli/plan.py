@@ -26,12 +26,12 @@ def command(
     and this one is cached if the same bytes come out. lost: committed, but its bytes are gone and cannot be
     made again. blocked: cannot run.
     """
-    from pipelines.cli.common import choose, open_spec, stages_named
+    from pipelines.cli.common import choose, open_spec, to_rebuild
     from pipelines.plan import Planner
 
     loaded, graph, opened = open_spec(spec, set_ or [], store)
     selection = choose(select or [], graph, opened, loaded)
-    plan = Planner(loaded, graph, opened, rebuild=stages_named(rebuild or [], graph)).plan(selection.stages)
+    plan = Planner(loaded, graph, opened, rebuild=to_rebuild(rebuild or [], graph, selection)).plan(selection.stages)
     if json:
         typer.echo(jsonlib.dumps(plan.to_json(), indent=2, ensure_ascii=False))
     else:

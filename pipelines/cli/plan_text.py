@@ -30,6 +30,7 @@ def _stage_lines(stage: Assessment, width: int) -> Iterator[str]:
         left = f"  {stage.total:g} {stage.unit}"
     yield f"{MARKS[stage.state]} {stage.name:<{width}}  {stage.state:<7}  {key}  {stage.uses}{left}"
     for reason in stage.reasons[:MOST_REASONS]:
-        yield f"    {reason}"
+        if str(reason) != left.strip():
+            yield f"    {reason}"
     if len(stage.reasons) > MOST_REASONS:
         yield f"    and {len(stage.reasons) - MOST_REASONS} more (see --json)"

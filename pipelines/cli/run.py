@@ -37,13 +37,15 @@ def command(
     Exit codes: 0 ok, 1 a stage failed, 2 wrong usage or spec, 4 lease held (--no-wait), 5 cluster lost,
     130 interrupted.
     """
-    from pipelines.cli.common import choose, open_spec, stages_named
+    from pipelines.cli.common import choose, open_spec, refuse_unready, to_rebuild
     from pipelines.progress.display import display_for
     from pipelines.run import ExecutorChoice, run
     from pipelines.scheduler import Options
 
     loaded, graph, opened = open_spec(spec, set_ or [], store)
     selection = choose(select or [], graph, opened, loaded)
+    rebuilt = to_rebuild(rebuild or [], graph, selection)
+    refuse_unready(selection, loaded, graph, opened)
     options = Options(
         keep_going=keep_going,
         wait_for_leases=not no_wait,
@@ -59,7 +61,7 @@ def command(
             display,
             executor=choice,
             options=options,
-            rebuild=stages_named(rebuild or [], graph),
+            rebuild=rebuilt,
             argv=sys.argv[1:],
         )
     if result.status != "ok":

@@ -37,8 +37,8 @@ class Selection:
     partitions: dict[str, set[str] | Literal["failed"]] = field(default_factory=dict)
 
 
-def parse_select(texts: Sequence[str], graph: Graph) -> Selection:
-    """What `texts` choose together. Nothing given chooses every stage.
+def parse_select(texts: Sequence[str], graph: Graph, *, option: str = "--select") -> Selection:
+    """What `texts`, given with `option`, choose together. Nothing given chooses every stage.
 
     Raises :class:`UsageError` for text outside of the grammar and for names that do not exist, with the nearest.
     """
@@ -49,12 +49,12 @@ def parse_select(texts: Sequence[str], graph: Graph) -> Selection:
     for text in texts:
         term = _TERM.fullmatch(text.strip())
         if term is None:
-            raise UsageError(f"--select {text!r}: expected {_FORM}")
-        cells = _cells(text, term["stage"], term["cell"], graph)
+            raise UsageError(f"{option} {text!r}: expected {_FORM}")
+        cells = _cells(f"{option} {text!r}", term["stage"], term["cell"], graph)
         if term["parts"] is None:
             whole.update(cells)
         else:
-            _limit(text, cells, term["parts"], graph, partial)
+            _limit(f"{option} {text!r}", cells, term["parts"], graph, partial)
         for cell in cells:
             whole.update(graph.ancestors(cell) if term["up"] else ())
             whole.update(graph.descendants(cell) if term["down"] else ())
@@ -62,14 +62,14 @@ def parse_select(texts: Sequence[str], graph: Graph) -> Selection:
     return Selection(whole | set(limited), limited)
 
 
-def _cells(text: str, base: str, cell: str | None, graph: Graph) -> list[str]:
+def _cells(given: str, base: str, cell: str | None, graph: Graph) -> list[str]:
     stages = graph.spec.stages
     own = [name for name in graph.order if stages[name].base == base]
     if not own:
         bases = list(dict.fromkeys(stage.base for stage in stages.values()))
         close = nearest(base, bases)
         hint = f"; did you mean {close!r}?" if close else f"; there are: {listed(bases)}"
-        raise UsageError(f"--select {text!r}: no stage is called {base!r}{hint}")
+        raise UsageError(f"{given}: no stage is called {base!r}{hint}")
     if cell is None:
         return own
     wanted = [part.partition("=") for part in cell[1:].split(",")]
@@ -80,21 +80,21 @@ def _cells(text: str, base: str, cell: str | None, graph: Graph) -> list[str]:
     ]
     if not chosen:
         has = f"its cells are: {listed(own)}" if stages[own[0]].axes else "it has no matrix"
-        raise UsageError(f"--select {text!r}: {base!r} has no such cell; {has}")
+        raise UsageError(f"{given}: {base!r} has no such cell; {has}")
     return chosen
 
 
 def _limit(
-    text: str, cells: Sequence[str], parts: str, graph: Graph, partial: dict[str, set[str] | Literal["failed"]]
+    given: str, cells: Sequence[str], parts: str, graph: Graph, partial: dict[str, set[str] | Literal["failed"]]
 ) -> None:
     ids = [part.strip() for part in parts.split(",")]
     if not all(_PARTITION.fullmatch(part) for part in ids):
-        raise UsageError(f"--select {text!r}: expected partitions such as [3,17], or [failed], in the brackets")
+        raise UsageError(f"{given}: expected partitions such as [3,17], or [failed], in the brackets")
     if "failed" in ids and len(ids) > 1:
-        raise UsageError(f"--select {text!r}: [failed] stands alone; give the others in a --select of their own")
+        raise UsageError(f"{given}: [failed] stands alone; give the others in a --select of their own")
     for cell in cells:
         if not graph.spec.stages[cell].stage.is_partitioned():
-            raise UsageError(f"--select {text!r}: {cell} is not partitioned; select it without brackets")
+            raise UsageError(f"{given}: {cell} is not partitioned; select it without brackets")
         known = partial.get(cell, set())
         if ids == ["failed"] or known == "failed":
             if known and (known == "failed") != (ids == ["failed"]):
