@@ -45,6 +45,12 @@ class StoreError(SharplineError):
     exit_code = 1
 
 
+class WrongStore(StoreError):
+    """No store is where one was named, or the name is none of a store."""
+
+    exit_code = 2
+
+
 class NewerSchema(StoreError):
     """A stored file was written by a newer Sharpline than this one."""
 

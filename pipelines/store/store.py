@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from typing import cast
 
-from pipelines.errors import StoreError
+from pipelines.errors import WrongStore
 from pipelines.keys import key_folder
 from pipelines.store.attempts import Attempt
 from pipelines.store.backends.local import LocalObjects
@@ -96,13 +96,14 @@ class Store:
 def open_store(url: str | Path, *, create: bool = True) -> Store:
     """Open the store at a folder or ``s3://bucket/prefix``.
 
-    Raises StoreError when there is none and `create` is false, NewerSchema when a newer Sharpline made it.
+    Raises WrongStore for another kind of URL, or when there is none and `create` is false; NewerSchema when a
+    newer Sharpline made it.
     """
     objects = _objects(str(url))
     raw = _get(objects, "store.json")
     if raw is None:
         if not create:
-            raise StoreError(f"no store at {objects.url}: expected store.json there; check `store:` in the spec")
+            raise WrongStore(f"no store at {objects.url}: no store.json there; check `store:` in the spec, or --store")
         objects.put_if_absent("store.json", encode({"id": uuid.uuid4().hex}, STORE_SCHEMA))
         raw = objects.get("store.json")
     data = decode(raw, STORE_SCHEMA, f"{objects.url}: store.json")
@@ -119,7 +120,7 @@ def _objects(url: str) -> ObjectStore:
         from pipelines.store.backends.s3 import S3Objects
 
         return S3Objects(url)
-    raise StoreError(f"store {url!r}: expected a folder or s3://bucket/prefix, got scheme {scheme!r}")
+    raise WrongStore(f"store {url!r}: expected a folder or s3://bucket/prefix, got scheme {scheme!r}")
 
 
 def _get(objects: ObjectStore, key: str) -> bytes | None:

@@ -21,7 +21,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import S3Store
 
-from pipelines.errors import StoreError
+from pipelines.errors import StoreError, WrongStore
 from pipelines.store.objects import ObjectInfo, ObjectNotFound, check_folder, check_key
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class S3Objects:
     def __init__(self, url: str, *, first_pause: float = FIRST_PAUSE) -> None:
         bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
         if not bucket:
-            raise StoreError(f"store {url!r}: expected s3://bucket/prefix")
+            raise WrongStore(f"store {url!r}: expected s3://bucket/prefix")
         prefix = check_folder(prefix)
         self.url = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
         self._pause = first_pause
