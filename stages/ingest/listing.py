@@ -30,8 +30,10 @@ def list_images(source: str, *, recursive: bool, extensions: Collection[str]) ->
         return Listing((_listed(path, path.name),))
     if glob.has_magic(source) or path.is_file():
         base, pattern = _split_glob(path)
-        names = glob.iglob(pattern, root_dir=base, recursive=True)
-        return _listing(source, base, (base / name for name in names if (base / name).is_file()), extensions)
+        names = [n for n in glob.iglob(pattern, root_dir=base, recursive=True) if (base / n).is_file()]
+        if not names:
+            raise StageError(f"source {source!r}: no file matches {path}; {_EXPECTED}")
+        return _listing(source, base, (base / name for name in names), extensions)
     above = next(parent for parent in path.parents if parent.exists())
     raise StageError(f"source {source!r}: nothing at {path} (only {above} exists); {_EXPECTED}")
 
