@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import textwrap
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,15 +24,16 @@ _WIDTH = 100
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(help="A stage's name, or package.module:Class.", show_default=False)
+        str | None, typer.Argument(help="A stage's name, or package.module:Class in this folder.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
 ) -> None:
     """List the stages that a spec can use; with NAME, the config, inputs and outputs of one."""
-    from pipelines.registry import known_stages, load_stage
+    from pipelines.registry import add_code, known_stages, load_stage
     from pipelines.spec.describe import describe_stage
 
     if name is not None:
+        add_code([Path.cwd() / name.partition(":")[0].partition(".")[0]])
         doc = describe_stage(load_stage(name), name)
         typer.echo(jsonlib.dumps(doc.to_json(), indent=2, ensure_ascii=False) if json else "\n".join(_page(doc)))
         return
@@ -42,7 +44,7 @@ def command(
     width = max((len(doc.name) for doc in docs), default=0)
     for doc in docs:
         typer.echo(f"{doc.name:<{width}}  {doc.summary}")
-    typer.echo("\n`sharpline stages NAME` shows one of them; your own are used as package.module:Class.")
+    typer.echo("\n`sharpline stages NAME` shows one of them; your own are package.module:Class.")
 
 
 def _page(doc: StageDoc) -> Iterator[str]:

@@ -70,7 +70,7 @@ class Failure:
 
     @property
     def cause(self) -> str:
-        return f"{self.type}: {self.message}" if self.type not in ("", "StageError") else self.message
+        return f"{self.type}: {self.message}" if self.type not in _EXPLAINED else self.message
 
     @classmethod
     def of(cls, event: Event) -> Failure:
@@ -304,6 +304,9 @@ def _outputs(stage: StageLine, event: Event) -> None:
     outputs = as_object(event.data.get("outputs"))
     stage.outputs = {slot: digest for slot, digest in outputs.items() if isinstance(digest, str)}
 
+
+# Errors whose message says everything to the user: the class name in front of it would be a word of ours.
+_EXPLAINED = frozenset({"", "StageError", "UsageError", "StoreError", "Blocked", "Lost"})
 
 _HANDLERS = {
     "stage.planned": _planned,

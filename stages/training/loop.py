@@ -78,7 +78,7 @@ class Trainer:
         while self.state.step < steps:
             self._step()
             step = self.state.step
-            self.ctx.progress(step, steps, "step")
+            self.ctx.progress(step, steps, "steps")
             if step % self.config.log_every == 0 or step == steps:
                 self.ctx.metrics(step, **self.window.values())
                 self.window = _Window()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +59,19 @@ def test_installed_stages_are_listed(capsys: pytest.CaptureFixture[str]) -> None
     assert all(f"{name} " in text for name in known_stages())
     assert main(["stages", "--json"]) == 0
     assert [doc["name"] for doc in json.loads(capsys.readouterr().out)] == list(known_stages())
+
+
+def test_a_package_of_the_current_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own_stages_here").mkdir()
+    (tmp_path / "own_stages_here/sharpness.py").write_text(
+        "from tests.support.toy_stages import Upper\n\nclass Sharpness(Upper):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    assert main(["stages", "own_stages_here.sharpness:Sharpness"]) == 0
+    assert "own_stages_here.sharpness:Sharpness" in capsys.readouterr().out
 
 
 def test_an_unknown_stage_has_a_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
