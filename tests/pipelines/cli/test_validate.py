@@ -78,7 +78,8 @@ def test_a_spec_of_the_newest_version_needs_no_migration(specs: SpecFolder, caps
 def test_a_list_that_is_too_short_is_said_in_our_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(
-        "sharpline: 1\nname: short\nstages:\n  teacher: {uses: train.resshift, with: {steps: 1, network: {widths: []}}}\n"
+        "sharpline: 1\nname: short\n"
+        "stages: {teacher: {uses: train.resshift, with: {steps: 1, network: {widths: []}}}}\n"
     )
     assert main(["validate", str(spec)]) == 2
     said = capsys.readouterr().err
