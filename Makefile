@@ -44,7 +44,7 @@ soak: $(INSTALLED)
 	$(TEST_ENV) $(BIN)/python -m pytest -m "soak" --timeout=14400 -s
 
 bench: $(INSTALLED)
-	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in tests/benchmarks/*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$script .py) || exit 1; done
 
 clean:
 	rm -rf $(VENV) .sharpline specs/.sharpline *.egg-info
