@@ -294,7 +294,8 @@ def _sync(path: str) -> None:
 
 
 def _forget(path: str) -> None:
-    with contextlib.suppress(*_ABSENT):
+    """Remove a file that is only in the way; a disk that forbids it must not hide why it was in the way."""
+    with contextlib.suppress(OSError):
         os.unlink(path)
 
 

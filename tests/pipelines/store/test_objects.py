@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -21,6 +22,18 @@ AWKWARD = "latest/quick-start/unet@mode=hr,seed=1+x!20.json"
 
 def keys(objects: ObjectStore, folder: str = "") -> list[str]:
     return [info.key for info in objects.list(folder)]
+
+
+def test_a_disk_that_may_not_be_written_is_an_explained_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, *_: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    objects = LocalObjects(tmp_path)
+    objects.put("a", b"x")
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(StoreError, match=f"could not write b: {os.strerror(errno.EROFS)}"):
+        objects.put("b", b"y")
 
 
 class TestEveryBackend:
