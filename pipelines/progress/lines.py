@@ -123,7 +123,7 @@ def stage_words(stage: StageLine, event: Event) -> str:
     if event.type == "stage.waiting":
         return f"waiting for {stage.holder}, which builds the same key"
     if event.type == "stage.started":
-        parts = f", {number(stage.total)} partitions" if stage.partitioned else ""
+        parts = f", {number(stage.total)} partition{'s' if stage.total != 1 else ''}" if stage.partitioned else ""
         found = f", {number(stage.found)} of them already done" if stage.found else ""
         return f"{'resumed' if stage.how == 'resume' else 'started'}{parts}{found}"
     if event.type == "stage.retry":

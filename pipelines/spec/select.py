@@ -20,7 +20,7 @@ from typing import Literal
 from pipelines.errors import UsageError
 from pipelines.graph import Graph
 from pipelines.spec.problems import listed, nearest
-from pipelines.spec.scalars import render
+from pipelines.spec.scalars import NotAScalar, render, resolve
 
 _TERM = re.compile(
     r"(?P<up>\+)?(?P<stage>[a-z0-9_][a-z0-9_-]*)(?P<cell>@[^\[\]]+?)?(?:\[(?P<parts>[^\[\]]*)\])?(?P<down>\+)?"
@@ -76,12 +76,23 @@ def _cells(given: str, base: str, cell: str | None, graph: Graph) -> list[str]:
     chosen = [
         name
         for name in own
-        if all(axis in stages[name].axes and render(stages[name].axes[axis]) == value for axis, _, value in wanted)
+        if all(axis in stages[name].axes and _means(value, stages[name].axes[axis]) for axis, _, value in wanted)
     ]
     if not chosen:
         has = f"its cells are: {listed(own)}" if stages[own[0]].axes else "it has no matrix"
         raise UsageError(f"{given}: {base!r} has no such cell; {has}")
     return chosen
+
+
+def _means(text: str, value: bool | int | float | str) -> bool:
+    """Whether `text` stands for an axis value: as cells spell it, or in another spelling of the same value."""
+    if render(value) == text:
+        return True
+    try:
+        read = resolve(text) if text else None
+    except NotAScalar:
+        return False
+    return type(read) is type(value) and read == value
 
 
 def _limit(

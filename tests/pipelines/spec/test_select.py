@@ -36,6 +36,7 @@ def graph(specs: SpecFolder) -> Graph:
         (["+net@mode=hr,seed=1"], {"photos", "upper", "net@mode=hr,seed=1"}),
         (["net"], CELLS),
         (["net@seed=2"], {"net@mode=hr,seed=2", "net@mode=lr,seed=2"}),
+        (["net@seed=0x2"], {"net@mode=hr,seed=2", "net@mode=lr,seed=2"}),
         (["net@seed=1,mode=lr+"], {"net@mode=lr,seed=1", "score"}),
         (["+upper+"], {"photos", "upper", "score"} | CELLS),
         (["photos", "score"], {"photos", "score"}),
