@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 from pipelines.artifact import Entry, Facets, Manifest
 from pipelines.canonical import Json, JsonObject
-from pipelines.errors import StageFailed
+from pipelines.errors import StageFailed, StoreError, UsageError
 from pipelines.events import Event
-from pipelines.executors.task import Failure, Needs, Outcome, Task, UnitKind
+from pipelines.executors.task import Needs, Outcome, Task, UnitKind
+from pipelines.failure import Failure
 from pipelines.fingerprint import package_fingerprint
 from pipelines.inputs import InputArtifact
 from pipelines.ledger import needs_of
 from pipelines.libraries import library_versions
-from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of
+from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of, missing_bytes
 from pipelines.spec.model import StageSpec
-from pipelines.stage import Output, Partition, SourceFile
-from pipelines.store.keylog import Claim
+from pipelines.stage import Output, SourceFile
+from pipelines.store.keylog import Claim, compare_outputs
 from pipelines.store.parts import PartRow
 from pipelines.store.partwriter import PartWriter
 from pipelines.store.store import Store
+from pipelines.wording import some
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before a lost unit is tried again
 
 
 @dataclass(slots=True)
 class Unit:
-    """One task of a stage, waiting or running. `index` counts partitions; -1 for `run` and `finish`."""
+    """One piece of a stage's work, waiting or running. `index` counts partitions; -1 for `run` and `finish`."""
 
-    task: Task
+    kind: UnitKind
     needs: Needs
-    retries: int
     index: int = -1
     not_before: float = 0.0
     tried: int = 0
@@ -58,7 +61,7 @@ class Building:
     """A claimed stage. The scheduler asks for units, reports their outcomes, and looks at `result` or `failure`."""
 
     def __init__(
-        self, drive: Drive, stage: StageSpec, assessment: Assessment, claim: Claim, only: Collection[str] | None = None
+        self, drive: Drive, stage: StageSpec, assessment: Assessment, claim: Claim, only: frozenset[str] | None = None
     ) -> None:
         assert assessment.identity is not None
         self.drive, self.stage, self.claim = drive, stage, claim
@@ -74,28 +77,30 @@ class Building:
         self._running: dict[int, Unit] = {}
         self._work: Work | None = None
         self._done = 0
+        self._stopped = False
+        self._sources: Mapping[str, Sequence[SourceFile]] = {}
         self._failed: dict[str, Failure] = {}
         self._table: PartWriter | None = None
         self._started = time.monotonic()
         self._resumed = assessment.state == "resume"
-        generation = assessment.log.rebuild_n if assessment.log else None
-        self._lineage = lineage_of(self.identity, generation)
+        self._template = self._task(lineage_of(self.identity, assessment.log.rebuild_n if assessment.log else None))
 
     # -- units
 
     def begin(self, sources: Mapping[str, Sequence[SourceFile]], work: Work | None) -> None:
         """Queue the units. `work` is given for partitioned stages."""
-        self._started = time.monotonic()
+        self._started, self._sources = time.monotonic(), sources
         how = "resume" if self._resumed else "run"
         counts: JsonObject | None = None
         if work is None:
-            self._waiting.append(self._unit("run", sources=sources))
+            self._waiting.append(self._unit("run"))
         else:
+            self._refuse_unknown(work)
             self._work, self._done = work, len(work.keys) - len(work.missing)
             counts = {"total": len(work.keys), "done": self._done}
             self._table = self.drive.store.parts(self.identity.family).writer()
             missing = [i for i in work.missing if self._only is None or work.partitions[i].id in self._only]
-            self._waiting.extend(self._unit("partition", index=i) for i in missing)
+            self._waiting.extend(self._unit("partition", i) for i in missing)
             self._pass_on_if_complete()
         self._emit("stage.started", key=self.identity.key, attempt=self.claim.attempt, how=how, partitions=counts)
 
@@ -118,28 +123,33 @@ class Building:
     @property
     def single_unit(self) -> bool:
         """Whether live progress comes from one unit (and not from counting partitions)."""
-        return any(unit.task.kind == "run" for unit in self._running.values())
+        return any(unit.kind == "run" for unit in self._running.values())
 
     @property
     def idle(self) -> bool:
         return not self._running and not self._waiting
 
-    def drop_waiting(self) -> None:
-        """Start nothing more; what runs may end and is kept."""
+    def stop(self) -> None:
+        """Start nothing more, also no retry; what runs may end and is kept."""
+        self._stopped = True
         self._waiting.clear()
 
-    def ended(self, ticket: int, outcome: Outcome) -> Unit:
+    def fail(self, failure: Failure) -> None:
+        """The stage as a whole cannot go on."""
+        self._told(None, failure)
+        self._give_up(failure)
+
+    def ended(self, ticket: int, outcome: Outcome) -> None:
         """Take the outcome of a unit; afterwards look at `result`, `failure`, `partial` or `superseded`."""
         unit = self._running.pop(ticket)
         if outcome.failure is not None:
             self._unit_failed(unit, outcome.failure)
-        elif unit.task.kind == "partition":
+        elif unit.kind == "partition":
             self._partition_done(unit, outcome)
         else:
             self._commit(outcome)
         if self.failure is None and self.idle and self.result is None and self._failed:
-            self._give_up()
-        return unit
+            self._give_up(next(iter(self._failed.values())))
 
     def close(self, *, release: bool) -> None:
         """Flush finished partitions and, unless committed, give the claim back."""
@@ -150,18 +160,22 @@ class Building:
 
     # -- partitions
 
+    def _refuse_unknown(self, work: Work) -> None:
+        unknown = sorted((self._only or frozenset()) - {part.id for part in work.partitions})
+        if unknown:
+            ids = [part.id for part in work.partitions]
+            raise UsageError(f"{self.stage.name} has no partition {unknown[0]!r}; it has {len(ids)}: {some(ids)}")
+
     def _partition_done(self, unit: Unit, outcome: Outcome) -> None:
         assert self._table is not None
-        assert unit.task.partition_key is not None
-        assert unit.task.partition is not None
+        assert self._work is not None
         made_by = f"{self.identity.key}/{self.claim.attempt}"
         entries = {slot: list(found) for slot, found in outcome.entries.items()}
-        self._table.add(PartRow(unit.task.partition_key, entries, outcome.seconds, made_by, time.time()))
+        self._table.add(PartRow(self._work.keys[unit.index], entries, outcome.seconds, made_by, time.time()))
         self._done += 1
-        assert self._work is not None
         self._emit(
             "partition.done",
-            partition=unit.task.partition.id,
+            partition=self._work.partitions[unit.index].id,
             seconds=round(outcome.seconds, 4),
             done=self._done,
             total=len(self._work.keys),
@@ -172,39 +186,38 @@ class Building:
         """When every partition is there, queue `finish`; when only some were asked for, stop here."""
         assert self._work is not None
         assert self._table is not None
-        if self._waiting or self._running:
+        if self._waiting or self._running or self._stopped:
             return
         if self._done == len(self._work.keys):
             self._table.flush()
-            pairs = tuple(zip(self._work.partitions, self._work.keys, strict=True))
-            self._waiting.append(self._unit("finish", parts=pairs))
+            self._waiting.append(self._unit("finish"))
         elif self._only is not None and not self._failed:
             self.partial = True
 
     def _unit_failed(self, unit: Unit, failure: Failure) -> None:
-        partition = unit.task.partition.id if unit.task.partition else None
-        if failure.retryable and unit.tried < unit.retries:
+        partition = self._work.partitions[unit.index].id if self._work is not None and unit.index >= 0 else None
+        retries = self.stage.retries
+        if failure.retryable and unit.tried < retries and not self._stopped:
             unit.tried += 1
             delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (unit.tried - 1)) * (0.5 + self.drive.jitter.random())
             unit.not_before = self.drive.clock() + delay
             self._waiting.append(unit)
-            left = unit.retries - unit.tried
+            left = retries - unit.tried
             text = f"{failure.type}: {failure.message}"
             self._emit("stage.retry", partition=partition, error=text, left=left, delay=round(delay, 2))
             return
         self._failed[partition or ""] = failure
-        self._emit("stage.failed", partition=partition, error=failure.to_json(), log=self.log_place())
+        self._told(partition, failure)
         if partition is None or not self.drive.keep_going:
-            self.failure = failure
-            self.drop_waiting()
-            self._record_failed()
+            self._give_up(failure)
 
-    def _give_up(self) -> None:
-        """Every unit that could run has run, and some failed."""
-        self.failure = next(iter(self._failed.values()))
-        self._record_failed()
+    def _told(self, partition: str | None, failure: Failure) -> None:
+        self._emit("stage.failed", partition=partition, error=failure.to_json(), log=self.log_place())
 
-    def _record_failed(self) -> None:
+    def _give_up(self, failure: Failure) -> None:
+        """Start nothing more, and keep which partitions failed for ``--select stage[failed]``."""
+        self.failure = failure
+        self.stop()
         failed: list[Json] = [name for name in self._failed if name]
         if failed:
             attempt = self.drive.store.attempt(self.identity.key, self.claim.attempt)
@@ -218,7 +231,8 @@ class Building:
         stated = self._stated()
         one_code = len(outcome.codes) < 2
         reproducible = one_code and all(output.reproducible for output in stated.values())
-        self._refuse_difference(outputs, reproducible)
+        if self._refused(outputs, reproducible):
+            return
         meta: JsonObject = {
             "reproducible": reproducible,
             "run": self.drive.run,
@@ -227,16 +241,13 @@ class Building:
         }
         if not one_code:
             meta["segments"] = list(outcome.codes)
-        if self.failure is not None:
-            return
         if self._table is not None:
             self._table.close()
-            self._table = None
-            self.drive.store.parts(self.identity.family).compact()
         if not self.claim.commit(outputs, self.identity.payload, meta):
             self.superseded = True
             return
         self.result = outputs
+        self._tidy()
         how = "resumed" if self._resumed or outcome.resumed_from else "built"
         self._emit(
             "stage.committed",
@@ -258,62 +269,78 @@ class Building:
             manifests[slot] = Manifest(output.kind, facets, entries, outcome.refs.get(slot, {}))
         return manifests
 
-    def _refuse_difference(self, outputs: Outputs, reproducible: bool) -> None:
-        """A reproducible stage that was built before must come out the same."""
-        from pipelines.store.keylog import compare_outputs
+    def _tidy(self) -> None:
+        """Fold the partition table: housekeeping, which must not turn a committed stage into a failed one."""
+        if self._table is not None:
+            with contextlib.suppress(StoreError):
+                self.drive.store.parts(self.identity.family).compact()
 
+    def _refused(self, outputs: Outputs, reproducible: bool) -> bool:
+        """A reproducible stage that was built before must come out the same; if not, the earlier result stands.
+
+        It stands by another commit of it, which answers the rebuild: otherwise every later run would build the
+        stage again and fail again. What has lost its bytes cannot stand.
+        """
         earlier = self._assessment.log.committed if self._assessment.log else None
         if earlier is None or not reproducible or not earlier.meta.get("reproducible", True):
-            return
+            return False
         difference = compare_outputs(self.drive.store, earlier.outputs, outputs)
         if difference is None:
-            return
+            return False
+        kept = not missing_bytes(self.drive.store, earlier.outputs)
+        if kept:
+            self.claim.commit(earlier.outputs, earlier.payload, {**earlier.meta, "kept": earlier.attempt})
+        then = "the earlier result is kept" if kept else "the bytes of the earlier one are gone"
         message = (
             f"{self.stage.name} is declared reproducible and came out different from an earlier build of the same key: "
-            f"{difference}; the earlier result is kept. Look for time, unordered sets or unseeded randomness in "
-            f"{self.stage.uses}"
+            f"{difference}; {then}. Look for time, unordered sets or unseeded randomness in {self.stage.uses}, "
+            "and raise its `version` when it is mended"
         )
-        self.failure = Failure("user", "NotReproducible", message)
-        self._emit("stage.failed", partition=None, error=self.failure.to_json(), log=self.log_place())
+        self.fail(Failure("user", "NotReproducible", message))
+        return True
 
     # -- details
 
-    def _unit(
-        self,
-        kind: UnitKind,
-        *,
-        index: int = -1,
-        sources: Mapping[str, Sequence[SourceFile]] | None = None,
-        parts: tuple[tuple[Partition, str], ...] = (),
-    ) -> Unit:
-        partition = self._work.partitions[index] if self._work is not None and index >= 0 else None
+    def _unit(self, kind: UnitKind, index: int = -1) -> Unit:
+        return Unit(kind, self.needs if kind != "finish" else replace(self.needs, gpus=0.0), index)
+
+    def task(self, unit: Unit) -> Task:
+        """What a worker is sent. Made when the unit starts: 100,000 waiting partitions hold none."""
+        if unit.kind == "run" or self._work is None:
+            return replace(self._template, sources=self._files())
+        if unit.kind == "finish":
+            pairs = tuple(zip(self._work.partitions, self._work.keys, strict=True))
+            return replace(self._template, kind="finish", sources=self._files(), parts=pairs)
+        partition, key = self._work.partitions[unit.index], self._work.keys[unit.index]
+        return replace(self._template, kind="partition", partition=partition, partition_key=key)
+
+    def _files(self) -> dict[str, tuple[SourceFile, ...]]:
+        return {name: tuple(files) for name, files in self._sources.items()}
+
+    def _task(self, lineage: str) -> Task:
+        """What all units of the stage have in common."""
         stage = self.stage
-        gpus = int(-(-self.needs.gpus // 1))
-        task = Task(
-            kind=kind,
+        gpus = math.ceil(self.needs.gpus)
+        return Task(
+            kind="run",
             stage=stage.name,
             uses=stage.uses,
             store=self.drive.store.url,
             key=self.identity.key,
             attempt=self.claim.attempt,
-            lineage=self._lineage,
+            lineage=lineage,
             family=self.identity.family,
             config=cast(JsonObject, stage.config.model_dump(mode="json")),
             inputs=self.identity.inputs,
             many=tuple(slot for slot, declared in stage.stage.inputs.items() if declared.many),
-            sources={name: tuple(files) for name, files in (sources or {}).items()},
+            sources={},
             threads=max(1, int(self.needs.cpus)),
             devices=tuple(f"cuda:{i}" for i in range(gpus)) or ("cpu",),
             code=self.drive.code,
             package=package_fingerprint(),
             fingerprint=self.identity.code.digest,
             libraries=library_versions(stage.stage.libraries),
-            partition=partition,
-            partition_key=self._work.keys[index] if self._work is not None and index >= 0 else None,
-            parts=parts,
         )
-        needs = self.needs if kind != "finish" else replace(self.needs, gpus=0.0)
-        return Unit(task, needs, stage.retries, index)
 
     def log_place(self) -> str:
         """Where the attempt's log lies, for people."""

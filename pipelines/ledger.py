@@ -6,6 +6,7 @@ Ray queues an infeasible request for ever and says nothing; the ledger refuses i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pipelines.errors import UsageError
 from pipelines.executors.task import Needs
@@ -17,7 +18,8 @@ EPSILON = 1e-9  # amounts such as 0.1 are added and subtracted many times
 def needs_of(resources: Resources) -> Needs:
     """What one unit of a stage occupies. A unit without any amount still counts as one CPU."""
     cpus = 1.0 if resources.cpus is None else float(resources.cpus)
-    return Needs(cpus, float(resources.gpus or 0), resources.memory or 0, dict(resources.custom))
+    needs = Needs(cpus, float(resources.gpus or 0), resources.memory or 0, dict(resources.custom))
+    return needs if needs.as_dict() else replace(needs, cpus=1.0)
 
 
 class Ledger:

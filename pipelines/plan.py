@@ -6,13 +6,17 @@ the scheduler (one stage at a time, when its upstreams are done). It reads; it n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
+import pydantic
+
 from pipelines.artifact import Manifest
-from pipelines.canonical import JsonObject, digest
-from pipelines.errors import StageFailed, UsageError
+from pipelines.canonical import JsonObject, NotCanonical, digest
+from pipelines.errors import SharplineError, StageFailed, StoreError, UsageError
+from pipelines.failure import Failure
 from pipelines.fingerprint import CodeFingerprint, code_changes, fingerprint
 from pipelines.graph import Graph
 from pipelines.history import History
@@ -21,7 +25,7 @@ from pipelines.keys import family, lineage, partition_key, source_identity, stag
 from pipelines.reasons import Reason, describe_input_change, diff_payloads, nearest
 from pipelines.sources import known_hashes, recall_listing
 from pipelines.spec.model import Spec, StageSpec
-from pipelines.stage import Artifact, Config, FieldRole, Listing, Partition, SourceFile, StageError
+from pipelines.stage import Artifact, FieldRole, Listing, Partition, SourceFile, StageError
 from pipelines.store.keylog import Commit, KeyState
 from pipelines.store.parts import PartRow
 from pipelines.store.store import Store
@@ -62,7 +66,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The state of one stage and the reasons for it. `done` of `total` counts partitions or steps."""
+    """The state of one stage and the reasons for it. `done` of `total` counts partitions or steps.
+
+    `failure` says more of what blocks a stage, where its own code does.
+    """
 
     name: str
     uses: str
@@ -75,6 +82,7 @@ class Assessment:
     done: float | None = None
     total: float | None = None
     unit: str = ""
+    failure: Failure | None = None
 
     def to_json(self) -> JsonObject:
         return {
@@ -108,11 +116,9 @@ class Plan:
 class Planner:
     """Assesses stages of one spec against one store."""
 
-    def __init__(
-        self, spec: Spec, graph: Graph, store: Store, *, rebuild: Collection[str] = (), accept: Collection[str] = ()
-    ) -> None:
+    def __init__(self, spec: Spec, graph: Graph, store: Store, *, rebuild: Collection[str] = ()) -> None:
         self.spec, self.graph, self.store = spec, graph, store
-        self._rebuild, self._accept = set(rebuild), frozenset(accept)
+        self._rebuild = set(rebuild)
         self._history = History(store, spec.name)
         self._code: dict[str, CodeFingerprint] = {}
 
@@ -122,8 +128,8 @@ class Planner:
         """Assess every selected stage, taking what is committed now as what downstream stages will see."""
         known: dict[str, Outputs] = {}
         found: dict[str, Assessment] = {}
-        for name in self.graph.order:
-            assessment = self._planned(name, known, found)
+        for name in concerned(self.graph, selected):
+            assessment = self._planned(name, known, found, selected)
             if assessment.outputs is not None and assessment.state == "cached":
                 known[name] = assessment.outputs
             found[name] = assessment
@@ -131,30 +137,57 @@ class Planner:
             found = {name: a for name, a in found.items() if name in selected}
         return Plan(found)
 
-    def _planned(self, name: str, known: Mapping[str, Outputs], found: Mapping[str, Assessment]) -> Assessment:
-        stage = self.spec.stages[name]
+    def _planned(
+        self,
+        name: str,
+        known: Mapping[str, Outputs],
+        found: Mapping[str, Assessment],
+        selected: Collection[str] | None,
+    ) -> Assessment:
         upstream = [u for u in self.graph.upstream(name) if u not in known]
         if not upstream:
             return self.assess(name, known)
         stuck = [u for u in upstream if found[u].state in ("lost", "blocked")]
+        unchosen = [u for u in upstream if selected is not None and u not in selected]
         if stuck:
-            text = f"needs {', '.join(stuck)}, which cannot be had"
-            return Assessment(name, stage.uses, "blocked", (Reason("upstream", "inputs", None, list(stuck), text),))
-        text = f"{', '.join(upstream)} will run; cached if the same bytes come out"
+            return self._upstream(name, "blocked", stuck, f"needs {', '.join(stuck)}, which cannot be had")
+        if unchosen:
+            return self._upstream(name, "blocked", unchosen, needs_unselected(name, unchosen))
+        names = ", ".join(upstream)
+        if name in self._rebuild:
+            return self._upstream(name, "pending", upstream, f"--rebuild was given; waits for {names}")
         if not self._history.candidates(name):
-            text = f"waits for {', '.join(upstream)}"
-        return Assessment(name, stage.uses, "pending", (Reason("upstream", "inputs", None, list(upstream), text),))
+            return self._upstream(name, "pending", upstream, f"waits for {names}")
+        return self._upstream(name, "pending", upstream, f"{names} will run; cached if the same bytes come out")
+
+    def _upstream(self, name: str, state: State, upstream: Sequence[str], text: str) -> Assessment:
+        reason = Reason("upstream", "inputs", None, list(upstream), text)
+        return Assessment(name, self.spec.stages[name].uses, state, (reason,))
 
     # -- one stage
 
     def assess(self, name: str, known: Mapping[str, Outputs]) -> Assessment:
-        """The state of stage `name`, whose upstream results are all in `known`."""
+        """The state of stage `name`, whose upstream results are all in `known`.
+
+        What the stage's own class methods raise makes it blocked; what the store raises is raised.
+        """
         stage = self.spec.stages[name]
         try:
-            identity = self.identify(stage, known)
-        except StageError as error:
-            reason = Reason("source", name, None, None, str(error), None)
-            return Assessment(name, stage.uses, "blocked", (reason,))
+            return self._assess(stage, known)
+        except StoreError:
+            raise
+        except Exception as error:
+            failure = Failure.from_exception(error)
+            if failure.kind == "internal":
+                raise
+            worded = isinstance(error, (SharplineError, StageError))
+            text = str(error) if worded else f"{failure.type}: {failure.message} ({failure.place})"
+            reason = Reason("source", name, None, None, text, None)
+            return Assessment(name, stage.uses, "blocked", (reason,), failure=failure)
+
+    def _assess(self, stage: StageSpec, known: Mapping[str, Outputs]) -> Assessment:
+        name = stage.name
+        identity = self.identify(stage, known)
         log = self.store.key_log(identity.key).state()
         commit = log.committed
         if name in self._rebuild:
@@ -194,7 +227,10 @@ class Planner:
 
     def _resolve(self, ref: Any, known: Mapping[str, Outputs]) -> InputArtifact:
         if ref.stage is None:
-            return InputArtifact(ref.label, str(ref.uri).removeprefix("artifact:"))
+            tree = str(ref.uri).removeprefix("artifact:")
+            if not self.store.trees.has(tree):
+                raise StageError(f"{ref.where}: artifact {tree} is not in {self.store.url}")
+            return InputArtifact(ref.label, tree)
         slot = self.graph.output_slot(ref)
         assert slot is not None, "the graph was checked: every edge ends in an output"
         return InputArtifact(ref.label, known[ref.stage][slot])
@@ -202,7 +238,7 @@ class Planner:
     # -- committed
 
     def _committed(self, stage: StageSpec, identity: Identity, log: KeyState, commit: Commit) -> Assessment:
-        gone = self._gone(commit.outputs)
+        gone = missing_bytes(self.store, commit.outputs)
         if not gone:
             drift = self._drift(stage, identity, log, commit)
             return Assessment(stage.name, stage.uses, "cached", drift, identity, dict(commit.outputs), log)
@@ -214,25 +250,11 @@ class Planner:
         )
         return Assessment(stage.name, stage.uses, "lost", (reason, advice), identity, None, log)
 
-    def _gone(self, outputs: Outputs) -> str:
-        """What is missing of committed artifacts: trees always, blobs where asking is cheap."""
-        for slot, tree in outputs.items():
-            if not self.store.trees.has(tree):
-                return f"{slot} (manifest {tree[:12]})"
-            if self.store.is_local:
-                manifest = self.store.trees.get(tree)
-                missing = self.store.blobs.missing([entry.sha256 for entry in manifest.entries])
-                if missing:
-                    names = [entry.name for entry in manifest.entries if entry.sha256 in missing]
-                    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-                    return f"{slot}: {', '.join(names[:3])}{more}"
-        return ""
-
     def _drift(self, stage: StageSpec, identity: Identity, log: KeyState, commit: Commit) -> tuple[Reason, ...]:
         """Advisory stages: code that changed since the commit and was not accepted."""
         built = cast("JsonObject", commit.meta.get("code") or {})
         digest = built.get("digest")
-        if stage.stage.code_policy == "key" or not digest or stage.name in self._accept:
+        if stage.stage.code_policy == "key" or not digest:
             return ()
         if identity.code.digest in (digest, *log.accepted):
             return ()
@@ -270,7 +292,7 @@ class Planner:
         )  # fmt: skip
 
     def _with_partitions(self, stage: StageSpec, identity: Identity, base: Assessment) -> Assessment:
-        sources = known_hashes(self.store, identity.listings)
+        sources = known_hashes(self.store, stage.stage, identity.listings)
         if sources is None:
             return base
         work = self.work(stage, identity, sources, base)
@@ -292,7 +314,7 @@ class Planner:
         }
         partitions = tuple(stage.stage.partitions(stage.config, artifacts, sources))
         _refuse_twins(stage, partitions)
-        keys = tuple(partition_key(identity.family, part) for part in partitions)
+        keys = tuple(_partition_key(stage, identity.family, part) for part in partitions)
         table = self.store.parts(identity.family).load()
         rows = [table[key] for key in keys if key in table]
         generation = self.generation(base)
@@ -375,12 +397,43 @@ class Planner:
         return self.store.trees.get(digest) if self.store.trees.has(digest) else None
 
 
-def horizon(config: Config) -> int | None:
+def horizon(config: pydantic.BaseModel) -> int | None:
     """The value of a trainer's `Extendable` field (how many steps in all), or None where there is none."""
     for name, info in type(config).model_fields.items():
+        value = getattr(config, name)
         if any(isinstance(mark, FieldRole) and mark.role == "extendable" for mark in info.metadata):
-            return int(getattr(config, name))
+            return int(value)
+        if isinstance(value, pydantic.BaseModel) and (inner := horizon(value)) is not None:
+            return inner
     return None
+
+
+def concerned(graph: Graph, selected: Collection[str] | None) -> tuple[str, ...]:
+    """The stages that a selection is about, in order: those selected, and those whose results they need."""
+    if selected is None:
+        return graph.order
+    needed = set(selected).union(*(graph.ancestors(name) for name in selected))
+    return tuple(name for name in graph.order if name in needed)
+
+
+def needs_unselected(name: str, unchosen: Sequence[str]) -> str:
+    """Why a selected stage cannot be built, and what to type instead."""
+    return f"needs {', '.join(unchosen)}, not built yet and not selected; --select +{name} takes in what it needs"
+
+
+def missing_bytes(store: Store, outputs: Outputs) -> str:
+    """What is missing of committed artifacts, in words, or "": trees always, blobs where asking is cheap."""
+    for slot, tree in outputs.items():
+        if not store.trees.has(tree):
+            return f"{slot} (manifest {tree[:12]})"
+        if store.is_local:
+            manifest = store.trees.get(tree)
+            missing = store.blobs.missing([entry.sha256 for entry in manifest.entries])
+            if missing:
+                names = [entry.name for entry in manifest.entries if entry.sha256 in missing]
+                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+                return f"{slot}: {', '.join(names[:3])}{more}"
+    return ""
 
 
 def lineage_of(identity: Identity, generation: int | None) -> str:
@@ -393,13 +446,19 @@ def _made_since(row: PartRow, key: str, generation: int) -> bool:
     return made_by == key and int(attempt) > generation
 
 
+def _partition_key(stage: StageSpec, family: str, partition: Partition) -> str:
+    try:
+        return partition_key(family, partition)
+    except NotCanonical as error:
+        raise StageFailed(f"{stage.name}: {stage.uses} made partition {partition.id!r}, {error}") from error
+
+
 def _refuse_twins(stage: StageSpec, partitions: Sequence[Partition]) -> None:
-    ids = [part.id for part in partitions]
-    if len(set(ids)) != len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
-        raise StageFailed(f"{stage.name}: {stage.uses} made two partitions called {twice!r}; ids must differ")
     if not partitions:
         raise UsageError(f"{stage.name}: {stage.uses} has no partitions: its inputs are empty")
+    twice, count = Counter(part.id for part in partitions).most_common(1)[0]
+    if count > 1:
+        raise StageFailed(f"{stage.name}: {stage.uses} made two partitions called {twice!r}; ids must differ")
 
 
 def _where(stage: StageSpec, path: str) -> str | None:

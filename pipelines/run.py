@@ -18,12 +18,12 @@ from typing import Literal, TypeAlias
 
 from pipelines.building import Drive
 from pipelines.canonical import Json, JsonObject
-from pipelines.errors import UsageError
+from pipelines.errors import StoreError, UsageError
 from pipelines.events import Event, EventSink
 from pipelines.executors.base import Executor
 from pipelines.graph import Graph
 from pipelines.plan import Plan, Planner
-from pipelines.scheduler import Options, Scheduler, Services
+from pipelines.scheduler import SETTLED, Options, Scheduler, Services
 from pipelines.spec.model import Spec
 from pipelines.store.heartbeat import Heartbeat
 from pipelines.store.keylog import Holder
@@ -129,15 +129,18 @@ def run(
         alive=lambda: heart.enter_context(Heartbeat(store, holder)),
     )
     scheduler = Scheduler(drive, planner, services, holder, options)
-    status: RunStatus = "failed"
+    status: RunStatus = "interrupted"
     try:
         with heart, _interruptible():
             scheduler.run()
         status = "failed" if scheduler.counts.get("failed") else "ok"
     except KeyboardInterrupt:
-        status = "interrupted"
-    finally:
-        _finish(recorder, record, scheduler, status, time.monotonic() - started)
+        pass
+    except BaseException as error:
+        with contextlib.suppress(StoreError):  # the store may be what failed: the first error is the one to tell
+            _finish(recorder, record, scheduler, "failed", time.monotonic() - started, f"the run ended: {error}")
+        raise
+    _finish(recorder, record, scheduler, status, time.monotonic() - started, "interrupted")
     report = _report(store, run_id)
     if report is not None:
         display.emit(Event("report.written", None, {"report": str(report)}))
@@ -204,12 +207,14 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _finish(recorder: Recorder, record: RunRecord, scheduler: Scheduler, status: RunStatus, seconds: float) -> None:
+def _finish(
+    recorder: Recorder, record: RunRecord, scheduler: Scheduler, status: RunStatus, seconds: float, because: str
+) -> None:
+    """The last words: `because` is said of the stages that the run left unsettled."""
     counts = scheduler.counts
-    if status == "interrupted":
-        for name, state in scheduler.stages.items():
-            if state.status not in ("built", "reused", "failed", "skipped"):
-                recorder.emit(Event("stage.skipped", name, {"because": "interrupted"}))
+    for name, state in scheduler.stages.items():
+        if state.status not in SETTLED:
+            recorder.emit(Event("stage.skipped", name, {"because": because}))
     recorder.emit(
         Event(
             "run.finished",

@@ -5,34 +5,42 @@ Nothing durable lives here. Killed at any point, the next driver reads the store
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from pipelines.background import Background, settle
 from pipelines.building import Building, Drive, Unit, refuse_unfit_inputs
 from pipelines.canonical import Json, JsonObject
-from pipelines.errors import LeaseHeld, SharplineError
+from pipelines.errors import LeaseHeld, StoreError
 from pipelines.events import Event
 from pipelines.executors.base import Executor
 from pipelines.executors.context import hint_name
-from pipelines.executors.task import Failure, Outcome
-from pipelines.graph import Graph
+from pipelines.executors.task import Outcome
+from pipelines.failure import Failure
 from pipelines.history import History
-from pipelines.ledger import Ledger, needs_of
-from pipelines.plan import Assessment, Outputs, Planner, Work
+from pipelines.ledger import Ledger
+from pipelines.plan import Assessment, Outputs, Planner, Work, concerned, needs_unselected
 from pipelines.sources import hash_sources
 from pipelines.spec.model import StageSpec
 from pipelines.stage import SourceFile
 from pipelines.store.heartbeat import Liveness
 from pipelines.store.keylog import Claim, Holder
 
+log = logging.getLogger("sharpline.scheduler")
+
 Status: TypeAlias = Literal["waiting", "held", "preparing", "building", "built", "reused", "failed", "skipped"]
 SETTLED: frozenset[Status] = frozenset({"built", "reused", "failed", "skipped"})
 
 WAIT = 0.25  # seconds to wait for an outcome before looking at leases and live progress
-LEASE_CHECK = 5.0  # seconds between checks that our claims are still ours
+LOOK = 1.0  # seconds between looks at leases, ours and others', and at live progress
+PREPARED_AT_ONCE = 4  # stages whose sources are hashed side by side
+
+Prepared: TypeAlias = tuple[Mapping[str, tuple[SourceFile, ...]], Work | None]
+STOPPED = "the run stopped after a failure; what was finished is kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +83,13 @@ class Scheduler:
         self._history = History(drive.store, planner.spec.name)
         self._liveness = Liveness(drive.store)
         self._buildings: dict[str, Building] = {}
-        self._preparing: dict[str, Future[tuple[Mapping[str, tuple[SourceFile, ...]], Work | None]]] = {}
+        self._preparing: dict[str, Future[Prepared]] = {}
         self._units: dict[int, tuple[Building, Unit]] = {}
-        self._threads: ThreadPoolExecutor | None = None
-        self._checked = 0.0
+        self._background = Background(PREPARED_AT_ONCE)
+        self._looked = 0.0
+        self._progress: dict[str, JsonObject] = {}
         self._stopping = False
-        self._order = _concerned(planner.graph, options.selected)
+        self._order = concerned(planner.graph, options.selected)
         self.stages: dict[str, StageState] = {name: StageState() for name in self._order}
 
     def run(self) -> None:
@@ -89,7 +98,7 @@ class Scheduler:
             while not self._settle():
                 self._admit()
                 self._collect()
-                self._look_after_leases()
+                self._look_around()
         finally:
             self._close()
 
@@ -103,8 +112,6 @@ class Scheduler:
             for name in self._order:
                 if self.stages[name].status == "waiting" and self._advance(name):
                     progress = True
-        for name in [n for n, s in self.stages.items() if s.status == "held"]:
-            self._try_claim(name)
         self._finish_preparing()
         return all(state.status in SETTLED for state in self.stages.values())
 
@@ -113,24 +120,31 @@ class Scheduler:
         if any(state.status not in SETTLED for state in upstream.values()):
             return False
         missing = [u for u, state in upstream.items() if state.outputs is None]
+        unchosen = [u for u in missing if not self._selected(u)]
+        if unchosen and self._selected(name):
+            self._fail(name, Failure("user", "NotSelected", needs_unselected(name, unchosen)))
+            return True
         if missing:
             self._skip(name, f"needs {', '.join(missing)}, which did not finish")
             return True
         if self._stopping:
-            self._skip(name, "the run stopped after a failure")
+            self._skip(name, STOPPED)
             return True
         return self._decide(name, self._assess(name))
+
+    def _selected(self, name: str) -> bool:
+        return self._options.selected is None or name in self._options.selected
 
     def _decide(self, name: str, assessment: Assessment) -> bool:
         if assessment.state == "cached":
             self._reuse(name, assessment)
             return True
-        if self._options.selected is not None and name not in self._options.selected:
+        if not self._selected(name):
             self._skip(name, "not selected, and not built yet")
             return True
         if assessment.state in ("lost", "blocked"):
             text = "; ".join(reason.text for reason in assessment.reasons)
-            self._fail(name, Failure("user", assessment.state.capitalize(), text))
+            self._fail(name, assessment.failure or Failure("user", assessment.state.capitalize(), text))
             return True
         return self._try_claim(name)
 
@@ -175,7 +189,7 @@ class Scheduler:
                 claim = log.take_over(seen, self._holder)
             if claim is None:
                 return self._hold(name, key, seen.holder)
-        return self._build(name, claim)
+        return self._build(name, claim, assessment)
 
     def _show_life(self) -> None:
         """Start the heartbeat before the first claim: others judge a claim by it."""
@@ -192,12 +206,18 @@ class Scheduler:
         self.stages[name].status = "waiting"
         return False
 
-    def _build(self, name: str, claim: Claim) -> bool:
-        """Start to build under `claim`, unless a look under the claim finds the result already there."""
-        assessment = self._assess(name)
-        if assessment.state == "cached":
+    def _build(self, name: str, claim: Claim, assessment: Assessment) -> bool:
+        """Start to build under `claim`.
+
+        Where others have written to the log since `assessment`, it is made anew: the result may be there. And
+        sources may have changed while we waited: then this claim is for a key that nobody wants any more.
+        """
+        if assessment.log is None or claim.attempt != assessment.log.next_n:
+            assessment = self._assess(name)
+        wanted = assessment.identity is not None and assessment.identity.key == claim.key
+        if not wanted or assessment.state in ("cached", "lost", "blocked"):
             claim.release()
-            self._reuse(name, assessment)
+            self.stages[name].status = "waiting"
             return True
         stage = self._planner.spec.stages[name]
         only = self._options.partitions.get(name)
@@ -225,23 +245,15 @@ class Scheduler:
     # -- preparation: hashing sources and making partitions may take long, so the loop goes on meanwhile
 
     def _prepare(self, name: str, stage: StageSpec, assessment: Assessment) -> None:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(4, thread_name_prefix="prepare")
         self.stages[name].status = "preparing"
         if assessment.identity is not None and assessment.identity.listings:
-            self._preparing[name] = self._threads.submit(self._units_of, stage, assessment)
+            self._preparing[name] = self._background.submit(name, lambda: self._units_of(stage, assessment))
             return
-        done: Future[tuple[Mapping[str, tuple[SourceFile, ...]], Work | None]] = Future()
-        try:
-            done.set_result(self._units_of(stage, assessment))
-        except Exception as error:
-            done.set_exception(error)
+        done: Future[Prepared] = Future()
+        settle(done, lambda: self._units_of(stage, assessment))
         self._preparing[name] = done
-        self._finish_preparing()
 
-    def _units_of(
-        self, stage: StageSpec, assessment: Assessment
-    ) -> tuple[Mapping[str, tuple[SourceFile, ...]], Work | None]:
+    def _units_of(self, stage: StageSpec, assessment: Assessment) -> Prepared:
         assert assessment.identity is not None
         refuse_unfit_inputs(self._drive.store, stage, assessment.identity)
         earlier = self._planner.earlier_signatures(stage.name)
@@ -253,32 +265,31 @@ class Scheduler:
 
     def _finish_preparing(self) -> None:
         for name in [n for n, future in self._preparing.items() if future.done()]:
-            future = self._preparing.pop(name)
+            future = self._preparing.pop(name, None)
+            if future is None:  # a failure of another stage has just ended this one
+                continue
             building = self._buildings[name]
-            try:
-                sources, work = future.result()
-                self._executor_for(building)
-                building.begin(sources, work)
-            except Exception as error:
-                self._abandon(name, building, error)
+            error = future.exception()
+            if error is None:
+                executor, ledger = self._means()  # no executor, no run: what this raises ends it
+                try:
+                    ledger.refuse_infeasible(name, building.needs, executor.name)
+                    building.begin(*future.result())
+                except Exception as refused:
+                    error = refused
+            if error is not None:
+                self._drop(name)
+                self._fail(name, Failure.from_exception(error))
                 continue
             self.stages[name].status = "building"
             self._conclude(name, building)
 
-    def _abandon(self, name: str, building: Building, error: Exception) -> None:
-        building.close(release=True)
-        del self._buildings[name]
-        if isinstance(error, SharplineError):
-            self._fail(name, Failure("user", type(error).__name__, str(error)))
-        else:
-            self._fail(name, Failure.from_exception(error))
-
-    def _executor_for(self, building: Building) -> None:
+    def _means(self) -> tuple[Executor, Ledger]:
+        """The executor and the account of its resources, from the first unit on."""
         if self._executor is None or self._ledger is None:
             self._executor = self._services.executor()
             self._ledger = Ledger(self._executor.capacity())
-        needs = needs_of(building.stage.resources)
-        self._ledger.refuse_infeasible(building.stage.name, needs, self._executor.name)
+        return self._executor, self._ledger
 
     # -- units
 
@@ -292,11 +303,10 @@ class Scheduler:
                 pass
 
     def _start(self, building: Building, unit: Unit) -> bool:
-        assert self._ledger is not None
-        assert self._executor is not None
-        if not self._ledger.take(unit.needs):
+        executor, ledger = self._means()
+        if not ledger.take(unit.needs):
             return False
-        ticket = self._executor.submit(unit.task, unit.needs)
+        ticket = executor.submit(building.task(unit), unit.needs)
         building.started(unit, ticket)
         self._units[ticket] = (building, unit)
         return True
@@ -314,9 +324,11 @@ class Scheduler:
         if found is None:
             return
         building, unit = found
-        assert self._ledger is not None
-        self._ledger.give(unit.needs)
-        building.ended(ticket, outcome)
+        self._means()[1].give(unit.needs)
+        try:
+            building.ended(ticket, outcome)
+        except Exception as error:  # of `outputs`, of the store: it is this stage that cannot be committed
+            building.fail(Failure.from_exception(error))
         self._conclude(building.stage.name, building)
 
     def _conclude(self, name: str, building: Building) -> None:
@@ -335,53 +347,65 @@ class Scheduler:
         elif building.failure is not None and building.idle:
             building.close(release=True)
             state.status = "failed"
-        else:
-            if building.failure is not None:
-                self._stop_after_failure()
-            return
-        del self._buildings[name]
-        if state.status == "failed":
+        elif self._stopping and building.idle:
+            self._drop(name)
+            self._skip(name, STOPPED)
+        if state.status not in ("building", "preparing"):
+            self._buildings.pop(name, None)
+        if building.failure is not None:
             self._stop_after_failure()
+
+    def _drop(self, name: str) -> None:
+        """Give up a building that has nothing running."""
+        future = self._preparing.pop(name, None)
+        if future is not None:
+            future.cancel()
+        self._buildings.pop(name).close(release=True)
 
     def _stop_after_failure(self) -> None:
         """Without --keep-going a failure starts nothing new; what runs may end, and is kept."""
         if self._options.keep_going or self._stopping:
             return
         self._stopping = True
+        for name in [n for n, state in self.stages.items() if state.status == "held"]:
+            self._skip(name, STOPPED)
         for name, building in list(self._buildings.items()):
-            building.drop_waiting()
-            if building.idle and self.stages[name].status == "building" and building.failure is None:
-                building.close(release=True)
-                del self._buildings[name]
-                self._skip(name, "the run stopped after a failure; what was finished is kept")
+            building.stop()
+            if building.idle and building.failure is None:
+                self._drop(name)
+                self._skip(name, STOPPED)
 
     # -- leases and live progress
 
-    def _look_after_leases(self) -> None:
+    def _look_around(self) -> None:
+        """Now and then: whether claims are still ours, whether others let go of theirs, how far units are."""
         now = time.monotonic()
-        if now - self._checked < LEASE_CHECK / 5:
+        if now - self._looked < LOOK:
             return
-        self._checked = now
+        self._looked = now
+        for name in self._order:
+            if self.stages[name].status == "held":
+                self._try_claim(name)
         for name, building in list(self._buildings.items()):
-            self._show_progress(name, building)
-            if not building.claim.still_held():
+            try:
+                self._show_progress(name, building)
+                held = building.claim.still_held()
+            except (
+                StoreError
+            ) as error:  # an outage: whether the claim was lost shows later, at the latest at the commit
+                log.warning("%s: could not look after its claim: %s", name, error)
+                continue
+            if not held:
                 self._lost_claim(name, building)
-            elif self._stopping and building.idle and building.failure is None:
-                building.close(release=True)
-                del self._buildings[name]
-                self._skip(name, "the run stopped after a failure; what was finished is kept")
 
     def _lost_claim(self, name: str, building: Building) -> None:
         """Somebody took over while we were asleep: stop our units and wait for their result."""
-        assert self._executor is not None
         for ticket in building.tickets:
-            self._executor.cancel(ticket)
-            _, unit = self._units.pop(ticket)
-            assert self._ledger is not None
-            self._ledger.give(unit.needs)
+            executor, ledger = self._means()
+            executor.cancel(ticket)
+            ledger.give(self._units.pop(ticket)[1].needs)
         building.superseded = True
-        building.close(release=False)
-        del self._buildings[name]
+        self._drop(name)
         self.stages[name].status = "waiting"
 
     def _show_progress(self, name: str, building: Building) -> None:
@@ -389,7 +413,8 @@ class Scheduler:
             return
         attempt = self._drive.store.attempt(building.identity.key, building.claim.attempt)
         hint = attempt.hint(hint_name(None))
-        if hint is not None:
+        if hint is not None and hint != self._progress.get(name):
+            self._progress[name] = hint
             self._emit("stage.progress", name, partition=None, **{k: hint.get(k) for k in ("done", "total", "unit")})
 
     # -- end
@@ -401,15 +426,26 @@ class Scheduler:
     def _close(self) -> None:
         for future in self._preparing.values():
             future.cancel()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._executor is not None:
-            for ticket in list(self._units):
-                self._executor.cancel(ticket)
-        for building in self._buildings.values():
-            building.close(release=True)
-        if self._executor is not None:
-            self._executor.close()
+        try:
+            if self._executor is not None:
+                for ticket in list(self._units):
+                    self._executor.cancel(ticket)
+            for name in self._order:
+                self._let_go(name)
+        finally:
+            if self._executor is not None:
+                self._executor.close()
+
+    def _let_go(self, name: str) -> None:
+        """Give back the claim of an unsettled stage, also one that an interrupt overtook before it was built upon."""
+        building, assessment = self._buildings.get(name), self.stages[name].assessment
+        try:
+            if building is not None:
+                building.close(release=True)
+            elif self._alive and self.stages[name].status not in SETTLED and assessment and assessment.identity:
+                self._drive.store.key_log(assessment.identity.key).release_of(self._holder)
+        except StoreError as error:  # others will see it from our heartbeat, which ends
+            log.warning("%s: its claim could not be given back: %s", name, error)
 
     @property
     def counts(self) -> Mapping[Status, int]:
@@ -418,11 +454,3 @@ class Scheduler:
         for state in self.stages.values():
             totals[state.status] = totals.get(state.status, 0) + 1
         return totals
-
-
-def _concerned(graph: Graph, selected: frozenset[str] | None) -> tuple[str, ...]:
-    """The stages that a selection is about, in order: those selected, and those whose results they need."""
-    if selected is None:
-        return graph.order
-    needed = selected.union(*(graph.ancestors(name) for name in selected))
-    return tuple(name for name in graph.order if name in needed)

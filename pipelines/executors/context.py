@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ class SlotWriter:
         Entry(name, "", 0)  # refuses names that cannot be entries before anything is written
         if name in self._written or name in self._kept:
             raise StageError(f"output {self._slot}: entry {name!r} was asked for twice")
-        self._written[name] = (derived, meta or {})
+        self._written[name] = (derived, self._plain(meta or {}, f"meta of entry {name!r}"))
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -52,7 +53,16 @@ class SlotWriter:
             stated = self._output.facets.get(name, value)
             if stated != value:
                 raise StageError(f"output {self._slot}: facet {name} was stated as {stated!r}, and came out {value!r}")
-        self.facets.update(facets)
+        self.facets.update(cast(Facets, self._plain(dict(facets), "facet")))
+
+    def _plain(self, values: JsonObject, what: str) -> JsonObject:
+        """`values` as they can be stored: a NumPy number or a Path would only fail at the very end."""
+        for name, value in values.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise StageError(f"output {self._slot}: {what}, {name} = {value!r}: {error}") from error
+        return values
 
     def ref(self, role: str, artifact: Artifact) -> None:
         self.refs[role] = artifact.digest

@@ -6,18 +6,21 @@ Partitions run in a process pool (spawned, so that nothing of the driver leaks i
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import os
 import queue
+import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from pipelines.executors import worker
-from pipelines.executors.task import Failure, Needs, Outcome, Task
+from pipelines.executors.task import Needs, Outcome, Task
+from pipelines.failure import Failure
 
 
 class LocalExecutor:
@@ -53,24 +56,32 @@ class LocalExecutor:
         self._done.put((ticket, Outcome.from_text(worker.main(text))))
 
     def _submit_process(self, ticket: int, text: str) -> None:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._cpus, mp_context=multiprocessing.get_context("spawn"))
+        pool = self._pool
+        if pool is None:
+            pool = ProcessPoolExecutor(self._cpus, mp_context=multiprocessing.get_context("spawn"))
+            self._pool = pool
         try:
-            future = self._pool.submit(worker.main, text)
+            with _deaf_to_interrupts():
+                future = pool.submit(worker.main, text)
         except BrokenProcessPool:
-            self._pool = None
+            self._replace(pool)
             self._submit_process(ticket, text)
             return
-        future.add_done_callback(lambda done: self._done.put((ticket, self._outcome(done))))
+        future.add_done_callback(lambda done: self._done.put((ticket, self._outcome(done, pool))))
 
-    def _outcome(self, future: Future[str]) -> Outcome:
+    def _replace(self, broken: ProcessPoolExecutor) -> None:
+        """The next unit gets a new pool, unless another unit of the broken one has seen to that already."""
+        if self._pool is broken:
+            self._pool = None
+
+    def _outcome(self, future: Future[str], pool: ProcessPoolExecutor) -> Outcome:
         if future.cancelled():
             return Outcome.failed(Failure("lost", "Cancelled", "the unit was cancelled"))
         error = future.exception()
         if error is None:
             return Outcome.from_text(future.result())
         if isinstance(error, BrokenProcessPool):
-            self._pool = None
+            self._replace(pool)
             message = "a worker process died (killed, or out of memory)"
             return Outcome.failed(Failure("lost", "WorkerDied", message))
         return Outcome.failed(Failure.from_exception(error))
@@ -94,3 +105,13 @@ class LocalExecutor:
                 process.kill()
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started within never see Ctrl-C, which a terminal sends to all: ending them is the driver's part."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

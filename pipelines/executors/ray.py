@@ -20,7 +20,8 @@ from typing import Any
 
 from pipelines.errors import ClusterLost, UsageError
 from pipelines.executors import worker
-from pipelines.executors.task import Failure, Needs, Outcome, Task
+from pipelines.executors.task import Needs, Outcome, Task
+from pipelines.failure import Failure
 
 OBJECT_STORE_BYTES = 256 << 20  # results are short JSON; bytes go through our own store
 
@@ -42,9 +43,10 @@ class RayExecutor:
         try:
             with _started_from(self._home):
                 self._init(address, cpus, bundle)
-        except (ConnectionError, RuntimeError, TimeoutError) as error:
+        except Exception as error:
+            shutil.rmtree(self._home, ignore_errors=True)
             where = address or "this machine"
-            raise ClusterLost(f"Ray could not be reached at {where}: {error}") from error
+            raise ClusterLost(f"Ray could not be started or reached at {where}: {error}") from error
         self._enter = ray.remote(worker.main)
         self._tickets = itertools.count()
         self._tickets_by_ref: dict[Any, int] = {}
@@ -86,7 +88,8 @@ class RayExecutor:
         }
         if needs.memory:
             options["memory"] = needs.memory
-        ref = self._enter.options(**options).remote(task.to_text())
+        with _cluster_there():
+            ref = self._enter.options(**options).remote(task.to_text())
         self._refs[ticket] = ref
         self._tickets_by_ref[ref] = ticket
         return ticket
@@ -95,10 +98,11 @@ class RayExecutor:
         if not self._tickets_by_ref:
             return []
         refs = list(self._tickets_by_ref)
-        ready, _ = self._ray.wait(refs, num_returns=1, timeout=timeout)
-        if ready:
-            more, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
-            ready = list({*ready, *more})
+        with _cluster_there():
+            ready, _ = self._ray.wait(refs, num_returns=1, timeout=timeout)
+            if ready:
+                more, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+                ready = list({*ready, *more})
         return [(self._forget(ref), self._outcome(ref)) for ref in ready]
 
     def _forget(self, ref: Any) -> int:
@@ -154,6 +158,15 @@ def _reads(path: str, expected: bytes) -> bool:
         return Path(path).read_bytes() == expected
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def _cluster_there() -> Iterator[None]:
+    """Whatever Ray raises when it is asked to start or to watch a task means that it is gone."""
+    try:
+        yield
+    except Exception as error:
+        raise ClusterLost(f"the Ray cluster went away: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from pipelines.artifact import Entry, Facets
-from pipelines.canonical import Json, JsonObject
-from pipelines.errors import SharplineError, StoreError
+from pipelines.canonical import JsonObject
+from pipelines.failure import Failure
 from pipelines.inputs import InputArtifact
-from pipelines.stage import Partition, Read, SourceFile, StageError
+from pipelines.stage import Partition, Read, SourceFile
 
 UnitKind: TypeAlias = Literal["run", "partition", "finish"]
-ErrorKind: TypeAlias = Literal["user", "store", "lost", "internal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,6 @@ class Task:
     partition: Partition | None = None
     partition_key: str | None = None
     parts: tuple[tuple[Partition, str], ...] = ()
-    extendable: int | None = None
 
     @property
     def title(self) -> str:
@@ -86,54 +82,6 @@ class Task:
 def partition_from(data: Mapping[str, Any]) -> Partition:
     """Rebuild a partition from its JSON form."""
     return Partition(data["id"], data["params"], tuple(Read(**read) for read in data["reads"]), data["weight"])
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a unit did not finish.
-
-    `kind`: ``user`` (the stage's code or data; never retried), ``store`` or ``lost`` (infrastructure;
-    retried), ``internal`` (a defect of ours). `frame` is the innermost line outside the framework.
-    """
-
-    kind: ErrorKind
-    type: str
-    message: str
-    frame: str = ""
-    traceback: str = ""
-
-    @property
-    def retryable(self) -> bool:
-        return self.kind in ("store", "lost")
-
-    def to_json(self) -> JsonObject:
-        return cast(JsonObject, asdict(self))
-
-    @classmethod
-    def from_exception(cls, error: BaseException, package: Path | None = None) -> Failure:
-        """Describe `error` by the innermost frame that is not the framework's own."""
-        package = package or Path(__file__).resolve().parent.parent
-        text = "".join(traceback.format_exception(error))
-        frames = traceback.extract_tb(error.__traceback__)
-        theirs = [f for f in frames if package not in Path(f.filename).parents]
-        kind: ErrorKind = "user" if theirs or isinstance(error, StageError) else "internal"
-        if isinstance(error, StoreError):
-            kind = "store"
-        elif isinstance(error, SharplineError):
-            kind = "user"
-        chosen = _own_frame(theirs or list(frames))
-        frame = ""
-        if chosen is not None:
-            frame = f"{chosen.filename}:{chosen.lineno} in {chosen.name}"
-            if chosen.line:
-                frame += f"\n    {chosen.line}"
-        return cls(kind, type(error).__name__, str(error), frame, text)
-
-
-def _own_frame(frames: Sequence[traceback.FrameSummary]) -> traceback.FrameSummary | None:
-    """The innermost frame in the user's or our stages' code: below it lie libraries."""
-    outside = [f for f in frames if "site-packages" not in f.filename and "/lib/python3" not in f.filename]
-    return next(reversed(outside or list(frames)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +123,3 @@ class Outcome:
     @classmethod
     def failed(cls, failure: Failure, seconds: float = 0.0) -> Outcome:
         return cls(seconds=seconds, failure=failure)
-
-
-def json_object(value: Json) -> JsonObject:
-    """`value` as a mapping; raises TypeError otherwise."""
-    if not isinstance(value, dict):
-        raise TypeError(f"expected a JSON object, got {type(value).__name__}")
-    return value

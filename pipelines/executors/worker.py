@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 from pipelines.errors import SharplineError, StoreError
 from pipelines.executors.context import UnitContext
-from pipelines.executors.task import Failure, Outcome, Task
+from pipelines.executors.task import Outcome, Task
+from pipelines.failure import Failure
+from pipelines.fingerprint import fingerprint, package_fingerprint
 from pipelines.libraries import library_versions
 from pipelines.registry import add_code, load_stage
-from pipelines.stage import Facets, Output, PartitionResult, Stage
+from pipelines.stage import Entry, Facets, Output, PartitionResult, Stage, StageError
 from pipelines.store.store import Store, open_store
 
 log = logging.getLogger("sharpline.worker")
@@ -28,10 +32,9 @@ def main(text: str) -> str:
     """Run one unit. Takes a :class:`Task` and returns an :class:`Outcome`, both as JSON text; never raises."""
     started = time.perf_counter()
     try:
-        outcome = run_task(Task.from_text(text))
-    except Exception as error:
-        outcome = Outcome.failed(Failure.from_exception(error), time.perf_counter() - started)
-    return outcome.to_text()
+        return run_task(Task.from_text(text)).to_text()
+    except BaseException as error:  # also SystemExit: without an outcome the driver would wait for ever
+        return Outcome.failed(Failure.from_exception(error), time.perf_counter() - started).to_text()
 
 
 def run_task(task: Task) -> Outcome:
@@ -40,6 +43,7 @@ def run_task(task: Task) -> Outcome:
     add_code(task.code)
     _refuse_mismatch(task)
     stage = load_stage(task.uses)
+    _refuse_edited(task.uses, task.code, task.fingerprint)
     config = stage.Config.model_validate(task.config)
     store = _store(task.store)
     scratch = store.new_scratch()
@@ -54,7 +58,7 @@ def run_task(task: Task) -> Outcome:
         finally:
             ctx.close()
         return Outcome(
-            entries={slot: writer.store_entries(store) for slot, writer in ctx.slots.items()},
+            entries=_stored(store, task, ctx),
             facets={slot: writer.facets for slot, writer in ctx.slots.items()},
             refs={slot: writer.refs for slot, writer in ctx.slots.items()},
             seconds=time.perf_counter() - started,
@@ -73,6 +77,16 @@ def _work(stage: Stage, ctx: UnitContext, store: Store, task: Task) -> None:
         stage.finish(ctx, _parts(store, task))
     else:
         stage.run(ctx)
+
+
+def _stored(store: Store, task: Task, ctx: UnitContext) -> dict[str, tuple[Entry, ...]]:
+    entries = {slot: writer.store_entries(store) for slot, writer in ctx.slots.items()}
+    empty = [slot for slot, found in entries.items() if not found]
+    if empty and task.kind != "partition":
+        raise StageError(
+            f"output {empty[0]}: nothing was written to it; expected at least one ctx.out[{empty[0]!r}].path(…)"
+        )
+    return entries
 
 
 def _parts(store: Store, task: Task) -> list[PartitionResult]:
@@ -99,9 +113,18 @@ def _store(url: str) -> Store:
     return open_store(url, create=False)
 
 
-def _refuse_mismatch(task: Task) -> None:
-    from pipelines.fingerprint import package_fingerprint
+@cache
+def _refuse_edited(uses: str, code: tuple[str, ...], expected: str) -> None:
+    """The user's own code must be what the driver put into the key; looked at once, when this process loads it."""
+    stage = load_stage(uses)
+    file = Path(sys.modules[stage.__module__].__file__ or "")
+    if stage.code_policy != "key" or not any(file.is_relative_to(root) for root in code):
+        return  # ours is compared as a whole, shipped code was frozen by the driver
+    if fingerprint(stage, [Path(path) for path in code]).digest != expected:
+        raise Mismatch(f"{uses}: its code was edited while the run was going, so its key is out of date; run again")
 
+
+def _refuse_mismatch(task: Task) -> None:
     here = package_fingerprint()
     if here != task.package:
         raise Mismatch(

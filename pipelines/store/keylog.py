@@ -60,6 +60,12 @@ class KeyLog:
             return None
         return self._claim(state, holder)
 
+    def release_of(self, holder: Holder) -> None:
+        """Give back the open claim if it is this very holder's: for one who does not know whether it got it."""
+        state = self.state()
+        if state.attempt is not None and state.holder == holder:
+            Claim(self, state.attempt).release()
+
     def append_accept(self, fingerprint: str) -> None:
         """Hold `fingerprint` (of advisory code) equivalent to what the commit was built with."""
         self._append_anywhere("accept", {"fingerprint": fingerprint})

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from pipelines.graph import build_graph
+from pipelines.plan import Planner
+from pipelines.scheduler import Options
+from pipelines.spec.load import load_spec
 from tests.support.workspace import Workspace
 
 SPEC = """
@@ -87,6 +94,74 @@ def test_raising_steps_resumes_from_the_finished_training(work: Workspace) -> No
     work.run()
     stage = work.plan("stages.model.with.steps=20").stages["model"]
     assert (stage.state, stage.done, stage.total, stage.unit) == ("resume", 10, 20, "steps")
+
+
+def test_a_horizon_in_a_section_of_the_config_is_found(work: Workspace) -> None:
+    work.spec("model: {uses: 'tests.support.hostile_stages:Nested', with: {training: {steps: 6}}}")
+    assert work.run("stages.model.with.die_at=4").status == "failed"
+    stage = work.plan().stages["model"]
+    assert (stage.state, stage.done, stage.total, stage.unit) == ("resume", 4, 6, "steps")
+
+
+def test_a_selection_without_its_upstream_is_blocked_and_says_what_to_type(work: Workspace) -> None:
+    spec = load_spec(work.file, ())
+    plan = Planner(spec, build_graph(spec), work.store).plan({"upper"})
+    assert {name: stage.state for name, stage in plan.stages.items()} == {"upper": "blocked"}
+    assert "--select +upper" in str(plan.stages["upper"].reasons[0])
+
+
+def test_a_stage_downstream_that_is_to_be_rebuilt_does_not_promise_to_be_cached(work: Workspace) -> None:
+    work.run()
+    reasons = work.plan(rebuild=["upper", "model"]).stages["model"].reasons
+    assert str(reasons[0]) == "--rebuild was given; waits for upper"
+
+
+def test_an_artifact_that_is_not_in_the_store_blocks_what_needs_it(work: Workspace) -> None:
+    work.spec(f"upper: {{uses: 'toy:Upper', inputs: {{texts: 'artifact:{'0' * 64}'}}}}")
+    assert work.states() == {"upper": "blocked"}
+    assert "is not in" in work.why("upper")
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(
+        st.sampled_from(["add", "change", "remove", "lose", "suffix", "fail", "some"]), min_size=1, max_size=4
+    )
+)
+def test_a_run_does_what_the_plan_says(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+    """Whatever happened before: partitions said to be left are those built, and after a plan of cached nothing is."""
+    work = Workspace(tmp_path_factory.mktemp("honest"))
+    work.texts(a="one", b="two", c="three")
+    work.spec(SPEC.split("    model")[0])
+    for number, step in enumerate(steps):
+        disturb(work, step, number)
+        while (plan := work.plan()).has_work:
+            ran = work.run()
+            for name, stage in plan.stages.items():
+                done = [p for p in ran.partitions if p.startswith(f"{name}[")]
+                if stage.state == "cached":
+                    assert done == []
+                elif stage.work is not None:
+                    assert len(done) == len(stage.work.missing), name
+            assert ran.status == "ok"
+        assert work.run().of("stage.started") == []
+
+
+def disturb(work: Workspace, step: str, number: int) -> None:
+    files = sorted((work.folder / "texts").glob("*.txt"))
+    if step in ("add", "change"):
+        work.texts(**{f"n{number}" if step == "add" else files[0].stem: f"text {number}"})
+    elif step == "remove" and len(files) > 1:
+        files[0].unlink()
+    elif step == "suffix":
+        work.file.write_text(re.sub(r"suffix: .*", f"suffix: x{number}", work.file.read_text()))
+    elif step == "fail":
+        work.run(f"stages.upper.with.suffix=y{number}", f"stages.upper.with.fail_at={files[0].name}")
+    elif step == "some":
+        work.run(options=Options(partitions={"upper": frozenset({"0"})}))
+    elif step == "lose" and (outputs := work.plan().stages["upper"].outputs):
+        entry = work.store.trees.get(outputs["texts"]).entries[0]
+        work.store.blobs.open(entry.sha256).unlink()
 
 
 def test_a_lost_result_that_cannot_be_made_again_stops(work: Workspace) -> None:

@@ -104,6 +104,13 @@ class TestRebuild:
         assert "declared reproducible" in str(ran.of("stage.failed")[0].data["error"])
         assert "clock" in str(ran.of("stage.failed")[0].data["error"])
         assert work.store.key_log(work.plan().stages["clock"].identity.key).state().committed.outputs == before
+        assert work.states() == {"clock": "cached"}  # the earlier result is kept: the next run has nothing to do
+
+    def test_several_stages_of_one_chain_are_all_built_again_and_once(self, work: Workspace) -> None:
+        work.run()
+        ran = work.run(rebuild=["upper", "joined"])
+        assert (ran.built, ran.reused) == (["joined", "upper"], ["source"])
+        assert work.run().built == []
 
 
 class TestFailures:
@@ -186,8 +193,14 @@ class TestTraining:
 class TestSelection:
     def test_one_stage_alone_needs_its_upstream_built(self, work: Workspace) -> None:
         ran = work.run(options=Options(selected=frozenset({"joined"})))
-        assert ran.built == []
-        assert set(ran.stages("stage.skipped")) == {"source", "upper", "joined"}
+        assert (ran.status, ran.built) == ("failed", [])
+        assert set(ran.stages("stage.skipped")) == {"source", "upper"}
+        assert "--select +joined" in ran.of("stage.failed")[0].data["error"]["message"]
+
+    def test_an_unknown_partition_is_named_with_those_that_there_are(self, work: Workspace) -> None:
+        ran = work.run(options=Options(partitions={"upper": frozenset({"1", "99"})}))
+        message = ran.of("stage.failed")[0].data["error"]["message"]
+        assert "no partition '99'; it has 3: 0, 1, 2" in message
 
     def test_some_partitions_only_are_built_and_kept(self, work: Workspace) -> None:
         chosen = Options(selected=frozenset({"source", "upper"}), partitions={"upper": frozenset({"1"})})
