@@ -20,7 +20,6 @@ type                    data
 ``stage.failed``        partition or null, error {kind (user|lost|store|internal), type, message, frame, traceback}, log
 ``stage.skipped``       because (text): an upstream failed, or the run stopped
 ``run.finished``        status (ok|failed|interrupted), seconds, built, reused, failed, skipped (counts)
-``report.written``      report (path); told to displays only, since the report is made from the record
 ``report.written``      report (path or URL of report.html); for the terminal only, after ``run.finished``
 ======================  ======================================================================================
 """

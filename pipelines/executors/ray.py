@@ -39,6 +39,7 @@ class RayExecutor:
 
         self._ray: Any = ray
         self.name = "ray" if address is None else f"ray at {address}"
+        self._embedded = address is None
         self._home = Path(tempfile.mkdtemp(prefix="sharpline-ray-"))  # the workers' working folder: must stay
         try:
             with _started_from(self._home):
@@ -118,7 +119,11 @@ class RayExecutor:
             return Outcome.failed(Failure("lost", type(error).__name__, str(error)))
         except errors.OutOfMemoryError as error:
             return Outcome.failed(Failure("lost", "OutOfMemory", f"Ray killed the worker to save memory: {error}"))
-        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
+        except (errors.LocalRayletDiedError, errors.NodeDiedError) as error:
+            if self._embedded:  # the only node there is: every retry would end the same way
+                raise ClusterLost(f"the Ray of this run went away: {_first_line(error)}") from error
+            return Outcome.failed(Failure("lost", type(error).__name__, _first_line(error)))
+        except (errors.WorkerCrashedError, errors.ObjectLostError) as error:
             return Outcome.failed(Failure("lost", type(error).__name__, _first_line(error)))
         except errors.RaySystemError as error:
             raise ClusterLost(f"the Ray cluster went away: {_first_line(error)}") from error

@@ -124,6 +124,14 @@ class TestFailures:
         assert ran.stages("stage.skipped") == ["joined"]
         assert work.states("stages.upper.with.fail_at=c.txt")["upper"] == "resume"
 
+    def test_a_finished_partition_whose_bytes_are_gone_is_built_again(self, work: Workspace) -> None:
+        failing = ("stages.upper.with.fail_at=c.txt", "stages.upper.resources.workers=1")
+        work.run(*failing)
+        assessment = work.plan(*failing).stages["upper"]
+        row = work.store.parts(assessment.identity.family).load()[assessment.work.keys[0]]
+        work.store.blobs.open(row.entries["texts"][0].sha256).unlink()
+        assert work.plan(*failing).stages["upper"].work.missing == (0, 2)
+
     def test_user_errors_are_not_retried(self, work: Workspace) -> None:
         ran = work.run("stages.upper.with.fail_at=a.txt")
         assert ran.of("stage.retry") == []

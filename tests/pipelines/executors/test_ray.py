@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +49,25 @@ def test_embedded_ray_retries_lost_workers_and_nothing_else_and_no_folder_of_the
     assert failed["cursed"]["kind"] == "lost"
     assert (failed["broken"]["kind"], failed["broken"]["type"]) == ("user", "ZeroDivisionError")
     assert work.text("joined", "joined.txt") == "ONE\nTWO"
+
+
+def test_a_ray_that_dies_ends_the_run_with_its_own_exit_code_and_keeps_what_was_finished(work: Workspace) -> None:
+    work.spec("many: {uses: 'tests.support.hostile_stages:Parts', with: {n: 100, seconds: 0.5}}")
+    process = Sharpline(cwd=work.folder).start("run", "spec.yaml", "--json")
+    assert process.stdout is not None
+    while "partition.done" not in process.stdout.readline():
+        pass
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if Path(f"/proc/{child}/comm").read_text().strip() == "raylet":
+                os.kill(int(child), signal.SIGKILL)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 5, err
+    assert "Traceback" not in out + err
+    assert events(out)[-1]["status"] == "failed"
+    stage = work.plan().stages["many"]
+    assert stage.state == "resume"
+    assert stage.log.holder is None
 
 
 @pytest.fixture(scope="module")
