@@ -76,14 +76,17 @@ def hash_sources(
 def _vouched(
     store: Store, stage: type[Stage], field: str, signatures: Sequence[str]
 ) -> dict[tuple[str, int, str], list[list[Any]]]:
+    """Rows of hashed files by (name, size, stamp), each from the first listing that has it."""
     vouched: dict[tuple[str, int, str], list[list[Any]]] = {}
     for signature in signatures:
         listing, rows = recall_listing(store, signature), _recall_hashes(store, stage, field, signature)
         if listing is None or rows is None:
             continue
         by_name = {file.name: (file.name, file.size, file.stamp) for file in listing.files}
+        found: dict[tuple[str, int, str], list[list[Any]]] = {}
         for row in rows:
-            vouched.setdefault(by_name[row[0]], []).append(row)
+            found.setdefault(by_name[row[0]], []).append(row)
+        vouched = {**found, **vouched}
     return vouched
 
 

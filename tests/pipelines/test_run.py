@@ -48,6 +48,13 @@ class TestCaching:
         assert ran.partitions == ["source[3]", "upper[3]"]
         assert work.text("joined", "joined.txt").endswith("FOUR")
 
+    def test_files_that_several_earlier_listings_vouch_for_are_taken_once(self, work: Workspace) -> None:
+        for name in ("d", "e", "f"):
+            work.run()
+            work.texts(**{name: name})
+        assert work.run().status == "ok"
+        assert work.text("joined", "joined.txt") == "ONE\nTWO\nTHREE\nD\nE\nF"
+
     def test_touching_or_moving_a_source_lists_again_and_rebuilds_nothing_below(self, work: Workspace) -> None:
         work.run()
         for file in (work.folder / "texts").iterdir():
