@@ -160,6 +160,11 @@ class Building:
 
     # -- partitions
 
+    @property
+    def built_of_all(self) -> tuple[int, int]:
+        """How many partitions are there, of how many."""
+        return self._done, len(self._work.keys) if self._work is not None else 0
+
     def _refuse_unknown(self, work: Work) -> None:
         unknown = sorted((self._only or frozenset()) - {part.id for part in work.partitions})
         if unknown:

@@ -463,4 +463,6 @@ def _refuse_twins(stage: StageSpec, partitions: Sequence[Partition]) -> None:
 
 def _where(stage: StageSpec, path: str) -> str | None:
     location = stage.where(path)
-    return f"{location.file}:{location.line}" if location else None
+    if location is None:
+        return None
+    return str(location) if location.is_override else f"{location.file}:{location.line}"

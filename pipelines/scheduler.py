@@ -343,7 +343,8 @@ class Scheduler:
             state.status = "waiting"
         elif building.partial:
             building.close(release=True)
-            self._skip(name, "only some partitions were asked for; the others are not built yet")
+            done, total = building.built_of_all
+            self._skip(name, f"{done} of {total} partitions are built; the others were not asked for")
         elif building.failure is not None and building.idle:
             building.close(release=True)
             state.status = "failed"

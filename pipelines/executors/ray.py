@@ -22,6 +22,7 @@ from pipelines.errors import ClusterLost, UsageError
 from pipelines.executors import worker
 from pipelines.executors.task import Needs, Outcome, Task
 from pipelines.failure import Failure
+from pipelines.store.scratch import new_scratch
 
 OBJECT_STORE_BYTES = 256 << 20  # results are short JSON; bytes go through our own store
 
@@ -40,7 +41,8 @@ class RayExecutor:
         self._ray: Any = ray
         self.name = "ray" if address is None else f"ray at {address}"
         self._embedded = address is None
-        self._home = Path(tempfile.mkdtemp(prefix="sharpline-ray-"))  # the workers' working folder: must stay
+        # the workers' working folder, which must stay; folders that killed drivers left go
+        self._home = new_scratch(Path(tempfile.gettempdir()) / f"sharpline-ray-{os.getuid()}")
         try:
             with _started_from(self._home):
                 self._init(address, cpus, bundle)

@@ -64,6 +64,11 @@ def test_a_changed_value_is_named_with_both_values_file_and_line(work: Workspace
     assert f"spec.yaml:{line}" in why
 
 
+def test_a_value_of_the_command_line_is_placed_there(work: Workspace) -> None:
+    work.run()
+    assert work.why("model", "stages.model.with.optimizer.rate=0.25").endswith("0.5 -> 0.25 (--set #1)")
+
+
 def test_a_changed_partitioned_stage_makes_what_follows_pending(work: Workspace) -> None:
     work.run()
     assert work.states("stages.upper.with.suffix=x") == {"source": "cached", "upper": "run", "model": "pending"}

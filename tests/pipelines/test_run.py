@@ -221,5 +221,6 @@ class TestSelection:
         chosen = Options(selected=frozenset({"source", "upper"}), partitions={"upper": frozenset({"1"})})
         ran = work.run(options=chosen)
         assert "upper[1]" in ran.partitions
+        assert "1 of 3 partitions are built" in str(ran.of("stage.skipped")[0].data["because"])
         assert "upper" not in ran.built
         assert work.run().partitions == ["upper[0]", "upper[2]"]
