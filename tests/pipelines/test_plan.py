@@ -247,3 +247,15 @@ class Hello(Stage):
         assert "mine/helper.py" in str(drifted["reasons"])
         assert Sharpline()("accept", mine.file, "hi").code == 0
         assert self.in_a_new_process(mine)["hi"]["reasons"] == []
+
+
+def test_a_rebuild_counts_nothing_that_was_made_before_or_for_another_key(work: Workspace) -> None:
+    from pipelines.plan import _made_since
+    from pipelines.store.parts import PartRow
+
+    work.run()
+    stage = work.plan(rebuild=["upper"]).stages["upper"]
+    assert (stage.state, stage.done, stage.total) == ("run", 0, 3)
+    own, other = f"k1:{'a' * 64}", f"k1:{'b' * 64}"
+    made = [PartRow("0" * 64, {}, 1.0, f"{key}/{attempt}", 0.0) for key in (own, other) for attempt in (2, 5)]
+    assert [_made_since(row, own, 3) for row in made] == [False, True, False, False]
