@@ -391,9 +391,8 @@ class Scheduler:
             try:
                 self._show_progress(name, building)
                 held = building.claim.still_held()
-            except (
-                StoreError
-            ) as error:  # an outage: whether the claim was lost shows later, at the latest at the commit
+            except StoreError as error:
+                # an outage: whether the claim was lost shows later, at the latest at the commit
                 log.warning("%s: could not look after its claim: %s", name, error)
                 continue
             if not held:

@@ -17,6 +17,15 @@ from pipelines.spec.load import load_spec
 from pipelines.store.store import Store, open_store
 
 TOYS = "tests.support.toy_stages"
+CHAIN = """
+    source: {uses: "toy:Texts", with: {source: ./texts}}
+    upper:
+      uses: toy:Upper
+      inputs: {texts: source}
+    joined:
+      uses: toy:Join
+      inputs: {texts: upper}
+"""
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -119,3 +128,11 @@ class Workspace:
         outputs: Mapping[str, Any] = self.plan().stages[stage].outputs or {}
         manifest = self.store.trees.get(outputs[slot or next(iter(outputs))])
         return self.store.blobs.read(manifest.entry(entry).sha256).decode()
+
+
+def chain(folder: Path) -> Workspace:
+    """A workspace with three texts and a chain of three stages: listed, upper-cased one by one, joined."""
+    work = Workspace(folder)
+    work.texts(a="one", b="two", c="three")
+    work.spec(CHAIN)
+    return work

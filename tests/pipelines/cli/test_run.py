@@ -8,25 +8,12 @@ import pytest
 
 from pipelines.cli.main import main
 from pipelines.scheduler import Options
-from tests.support.workspace import Workspace
-
-CHAIN = """
-    source: {uses: "toy:Texts", with: {source: ./texts}}
-    upper:
-      uses: toy:Upper
-      inputs: {texts: source}
-    joined:
-      uses: toy:Join
-      inputs: {texts: upper}
-"""
+from tests.support.workspace import Workspace, chain
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> Workspace:
-    workspace = Workspace(tmp_path)
-    workspace.texts(a="one", b="two", c="three")
-    workspace.spec(CHAIN)
-    return workspace
+    return chain(tmp_path)
 
 
 @pytest.mark.parametrize(
