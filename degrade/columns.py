@@ -15,7 +15,8 @@ Value = int | float | str | bool | None
 COMMON = {
     "preset": "str",
     "scale": "int",
-    "hr_size": "int",
+    "hr_height": "int",
+    "hr_width": "int",
     "box_y": "int",
     "box_x": "int",
     "box_height": "int",
@@ -52,7 +53,8 @@ def recipe_columns(recipe: Recipe) -> dict[str, Value]:
     values: dict[str, Value] = {
         "preset": recipe.preset,
         "scale": recipe.scale,
-        "hr_size": recipe.hr_size,
+        "hr_height": recipe.hr_shape[0],
+        "hr_width": recipe.hr_shape[1],
         "box_y": y,
         "box_x": x,
         "box_height": height,

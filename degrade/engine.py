@@ -20,7 +20,7 @@ def render(image: Pixels, recipe: Recipe) -> tuple[Pixels, Pixels]:
     """The pair (hr, lr) of one recipe.
 
     `image` is the whole photograph, uint8 RGB [h, w, 3] of the size that the recipe was drawn for; it is not changed.
-    Returns uint8 RGB [hr_size, hr_size, 3] and [hr_size / scale, hr_size / scale, 3]. The same bytes on every run,
+    Returns uint8 RGB [*recipe.hr_shape, 3] and [*recipe.lr_shape, 3]. The same bytes on every run,
     process and thread setting, for equal library versions and CPU family. Raises :class:`DegradeError` for an image
     of another size or type.
     """
@@ -43,7 +43,8 @@ def prepare(image: Pixels, recipe: Recipe) -> tuple[Pixels, NDArray[np.float32]]
     usm = recipe.sharpen
     start = context.astype(np.float32) if usm is None else sharpen(context, usm.weight, usm.radius, usm.threshold)
     top, left = recipe.inner
-    inside = np.s_[top : top + recipe.hr_size, left : left + recipe.hr_size]
+    rows, columns = recipe.hr_shape
+    inside = np.s_[top : top + rows, left : left + columns]
     if recipe.hr == "sharpened":
         return to_uint8(np.ascontiguousarray(start[inside])), start
     return context[inside].copy(), start
@@ -51,9 +52,9 @@ def prepare(image: Pixels, recipe: Recipe) -> tuple[Pixels, NDArray[np.float32]]
 
 def finish(state: NDArray[np.float32], recipe: Recipe) -> Pixels:
     """Cut the LR crop out of its context and round to 8 bits."""
-    size = recipe.hr_size // recipe.scale
+    rows, columns = recipe.lr_shape
     top, left = (at // recipe.scale for at in recipe.inner)
-    return to_uint8(np.ascontiguousarray(state[top : top + size, left : left + size]))
+    return to_uint8(np.ascontiguousarray(state[top : top + rows, left : left + columns]))
 
 
 def _check(image: Pixels, recipe: Recipe) -> None:

@@ -31,7 +31,8 @@ class Recipe(Record):
 
     `source` is (height, width) of the photograph, `box` the context (y, x, height, width) cut from it, `rescaled` the
     size the box is area-resized to first (null: not), `symmetry` the element of D4 applied to it, and `inner` (y, x)
-    where the HR crop of hr_size x hr_size starts in the result; (y, x) / scale is where the LR crop starts.
+    where the HR crop starts in the result; (y, x) / scale is where the LR crop starts. `hr_size` is the side of a
+    square HR crop, or its (height, width) where the pair is a whole photograph.
     `steps` are applied in order. `choices` (choice -> option) and `sequences` (sequence -> the order of its steps) say
     how the preset led to them; null where it did not come to them.
     """
@@ -42,7 +43,7 @@ class Recipe(Record):
     image: str = Field(pattern=r"^[0-9a-f]{64}$")
     crop: int = Field(ge=0)
     scale: int = Field(ge=1, le=16)
-    hr_size: int = Field(ge=1)
+    hr_size: Annotated[int, Field(ge=1)] | Size
     source: Size
     box: tuple[int, int, int, int]
     rescaled: Size | None
@@ -61,9 +62,9 @@ class Recipe(Record):
         if min(y, x) < 0 or y + height > self.source[0] or x + width > self.source[1]:
             raise ValueError(f"the box {list(self.box)} is not inside the source {list(self.source)}")
         context = self.context
-        if self.hr_size % self.scale or any(side % self.scale for side in (*context, *self.inner)):
+        if any(side % self.scale for side in (*self.hr_shape, *context, *self.inner)):
             raise ValueError(f"hr_size, context and inner offset are multiples of the scale {self.scale}")
-        if any(not 0 <= at <= side - self.hr_size for at, side in zip(self.inner, context, strict=True)):
+        if any(not 0 <= at <= side - hr for at, side, hr in zip(self.inner, context, self.hr_shape, strict=True)):
             raise ValueError(f"the HR crop at {list(self.inner)} is not inside the context {list(context)}")
         size = context
         for step in self.steps:
@@ -74,6 +75,16 @@ class Recipe(Record):
                 f"{self.lr_context[1]}; a preset ends with a resize to the LR size (of: lr, keep: 1) or an imresize"
             )
         return self
+
+    @property
+    def hr_shape(self) -> Size:
+        """(height, width) of the HR image."""
+        return (self.hr_size, self.hr_size) if isinstance(self.hr_size, int) else self.hr_size
+
+    @property
+    def lr_shape(self) -> Size:
+        """(height, width) of the LR image."""
+        return self.hr_shape[0] // self.scale, self.hr_shape[1] // self.scale
 
     @property
     def context(self) -> Size:
@@ -112,11 +123,12 @@ class Recipe(Record):
 
 
 def sample_recipe(
-    preset: Preset, *, seed: int, image: str, crop: int, image_size: Size, hr_size: int, scale: int
+    preset: Preset, *, seed: int, image: str, crop: int, image_size: Size, hr_size: int | None, scale: int
 ) -> Recipe:
     """Draw the recipe of crop number `crop` of one photograph.
 
     `image` is the sha256 of the photograph's bytes (64 hexadecimal digits), `image_size` its (height, width).
+    `hr_size` is the side of the HR crop; None takes the whole photograph, less what is over a multiple of `scale`.
     A pure function: every operator draws from its own stream, keyed by (seed, image, crop, its id). Raises
     :class:`DegradeError` when the photograph is smaller than hr_size, or hr_size is no multiple of `scale`.
     """
@@ -140,7 +152,7 @@ def sample_recipe(
                 "image": image,
                 "crop": crop,
                 "scale": scale,
-                "hr_size": hr_size,
+                "hr_size": framing.context if hr_size is None else hr_size,
                 "source": image_size,
                 "box": framing.box,
                 "rescaled": framing.rescaled,

@@ -22,9 +22,11 @@ class Framing:
     inner: Size
 
 
-def draw_crop(preset: Preset, place: Place, hr_size: int, scale: int) -> Framing:
-    """Draw the framing for a photograph of `place.size`; see :class:`degrade.preset.Crop`."""
+def draw_crop(preset: Preset, place: Place, hr_size: int | None, scale: int) -> Framing:
+    """Draw the framing for a photograph of `place.size`; see :class:`degrade.preset.Crop`. None: the whole of it."""
     height, width = place.size
+    if hr_size is None:
+        return _whole(preset, place, scale)
     if hr_size < 1 or scale < 1 or hr_size % scale:
         raise DegradeError(f"hr_size is a positive multiple of the scale {scale}, got {hr_size}")
     if min(height, width) < hr_size:
@@ -50,6 +52,24 @@ def draw_crop(preset: Preset, place: Place, hr_size: int, scale: int) -> Framing
     if symmetry in ("h", "r180", "r270", "hvt"):
         left = right
     return Framing(box, None, symmetry, context, (top * scale, left * scale))
+
+
+def _whole(preset: Preset, place: Place, scale: int) -> Framing:
+    """The photograph from its top left corner, cut at the right and at the bottom to multiples of `scale`."""
+    height, width = (side // scale * scale for side in place.size)
+    if preset.crop.mode == "rescaled":
+        raise DegradeError(
+            f"preset {preset.name!r} resizes every photograph to the HR size (crop.mode: rescaled), so whole ones "
+            "have none; give hr_size, or use a preset with crop.mode: native"
+        )
+    if not height or not width:
+        raise DegradeError(
+            f"image {place.image[:12]} is {place.size[1]} x {place.size[0]}, smaller than the scale {scale}; "
+            "leave small images out at ingestion (min_size)"
+        )
+    turned = _symmetry(preset, place)
+    context = (width, height) if turned in ("t", "r90", "r270", "hvt") else (height, width)
+    return Framing((0, 0, height, width), None, turned, context, (0, 0))
 
 
 def _axis(stream: Stream, crop: Crop, side: int, hr_size: int, scale: int) -> tuple[int, int, int]:

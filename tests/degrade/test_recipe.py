@@ -224,6 +224,17 @@ steps:
     assert all(tuple(step.id for step in recipe.steps) == recipe.sequences["body"] for recipe in recipes)
 
 
+def test_a_whole_photograph_is_one_pair():
+    arguments = {"seed": 1, "image": IMAGE, "crop": 0, "scale": 4, "hr_size": None}
+    recipe = sample_recipe(load_preset("real-esrgan"), image_size=(101, 83), **arguments)
+    assert (recipe.hr_shape, recipe.lr_shape, recipe.box) == ((100, 80), (25, 20), (0, 0, 100, 80))
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    with pytest.raises(DegradeError, match=r"crop\.mode: native"):
+        sample_recipe(load_preset("resshift"), image_size=(101, 83), **arguments)
+    with pytest.raises(DegradeError, match="smaller than the scale 4"):
+        sample_recipe(load_preset("real-esrgan"), image_size=(101, 3), **arguments)
+
+
 def test_too_small_images_and_odd_sizes_are_refused_with_the_numbers():
     preset = load_preset("real-esrgan")
     arguments = {"seed": 1, "image": IMAGE, "crop": 0, "scale": 4}
