@@ -20,12 +20,11 @@ BLOCK = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file in a tar: `offset` and `size` are those of the payload, `sha256` is its digest (64 hex)."""
+    """One file in a tar: `offset` and `size` are those of the payload."""
 
     name: str
     offset: int
     size: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +40,14 @@ class Group:
 class TarWriter:
     """Writes a tar beside `path` and moves it there on `close` (a ``with`` block that ends well); else leaves nothing.
 
-    Once closed, `size` and `sha256` describe the whole file.
+    `size` is the number of bytes so far, and once closed that of the file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
-        self.sha256 = ""
         self._partial = path.with_name(path.name + ".partial")
         self._file = self._partial.open("wb")
-        self._hash = hashlib.sha256()
         self._names: set[str] = set()
 
     def add(self, files: Iterable[tuple[str, bytes]]) -> Group:
@@ -65,7 +62,7 @@ class TarWriter:
             self._names.add(name)
             head = _header(name, len(payload))
             padding = bytes(-len(payload) % BLOCK)
-            members.append(Member(name, self.size + len(head), len(payload), hashlib.sha256(payload).hexdigest()))
+            members.append(Member(name, self.size + len(head), len(payload)))
             for piece in (head, payload, padding):
                 range_hash.update(piece)
                 self._write(piece)
@@ -73,7 +70,6 @@ class TarWriter:
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
-        self._hash.update(data)
         self.size += len(data)
 
     def close(self) -> None:
@@ -83,7 +79,6 @@ class TarWriter:
         self._write(bytes(end + -(self.size + end) % tarfile.RECORDSIZE))
         self._file.close()
         os.replace(self._partial, self.path)
-        self.sha256 = self._hash.hexdigest()
 
     def abandon(self) -> None:
         """Leave nothing behind."""

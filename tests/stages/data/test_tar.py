@@ -25,7 +25,7 @@ def test_offsets_sizes_and_digests_are_those_that_a_reader_finds(tmp_path_factor
     with TarWriter(path) as tar:
         written = [tar.add(group.items()) for group in groups]
     data = path.read_bytes()
-    assert (tar.size, tar.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert tar.size == len(data)
     with tarfile.open(path) as reader:
         found = {member.name: (member.offset_data, reader.extractfile(member).read()) for member in reader}
     assert {name: payload for group in groups for name, payload in group.items()} == {
@@ -37,7 +37,6 @@ def test_offsets_sizes_and_digests_are_those_that_a_reader_finds(tmp_path_factor
         for member in group.members:
             payload = data[member.offset : member.offset + member.size]
             assert (member.offset, payload) == found[member.name]
-            assert hashlib.sha256(payload).hexdigest() == member.sha256
 
 
 def test_bytes_are_frozen(tmp_path):
@@ -45,7 +44,8 @@ def test_bytes_are_frozen(tmp_path):
     with TarWriter(tmp_path / "x.tar") as tar:
         tar.add([("b.png", b"pixels"), ("a.json", b"{}")])
         tar.add([("long/" * 30 + "name", b"1"), ("ü.txt", b"2")])
-    assert tar.sha256 == "d62939ee5dae4f855f45766a6aac08f152c4c105b4b877ad578dd2bc7835e0dd"
+    frozen = "d62939ee5dae4f855f45766a6aac08f152c4c105b4b877ad578dd2bc7835e0dd"
+    assert hashlib.sha256((tmp_path / "x.tar").read_bytes()).hexdigest() == frozen
     with tarfile.open(tmp_path / "x.tar") as reader:
         for member in reader:
             assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o644)

@@ -17,7 +17,7 @@ from pipelines.stage import Partition, StageError, digest
 from stages.data.pixels import decode_rgb
 from stages.data.samples import SampleIndex
 from stages.synthesis.pairs import DegradePairs
-from stages.synthesis.shards import crops_of, shard_of
+from stages.synthesis.shards import Cut, shard_of
 from tests.support.harness import FolderArtifact, run_stage
 from tests.support.pairs import SMALL, ingest, synthesise
 from tests.support.photos import copy_photos
@@ -188,8 +188,10 @@ def test_a_too_small_photograph_more_changes_nothing(tmp_path, images):
 
 
 def test_crops_by_area():
-    assert [crops_of(w, h, 64, "area") for w, h in ((64, 64), (128, 128), (640, 480), (65, 64))] == [1, 4, 75, 1]
-    assert crops_of(640, 480, 64, 3) == 3
+    by_area = Cut(64, 4, "area")
+    assert [by_area.pairs(w, h) for w, h in ((64, 64), (128, 128), (640, 480), (65, 64))] == [1, 4, 75, 1]
+    assert Cut(64, 4, 3).pairs(640, 480) == 3
+    assert Cut(None, 4, "area").pairs(640, 480) == 1
 
 
 def test_the_values_of_a_preset_are_identity_and_its_name_is_not(tmp_path):
