@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from types import UnionType
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
@@ -38,7 +40,8 @@ def preset_columns(preset: Preset) -> dict[str, str]:
     return columns
 
 
-def draw_columns(draws: type[Draw]) -> dict[str, str]:
+@lru_cache(maxsize=256)  # asked for every operator of every pair
+def draw_columns(draws: type[Draw]) -> Mapping[str, str]:
     """Column name -> type for the parameters of one kind of draw."""
     return {
         name: _kind(field.annotation) for name, field in draws.model_fields.items() if name not in draws.not_columns
