@@ -6,7 +6,7 @@ A new operator is one file with a subclass of each, a line in ``registry.py`` an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -37,11 +37,14 @@ def _some_weight(value: dict[str, float]) -> dict[str, float]:
     return value
 
 
+Ordered: Final = AfterValidator(_ordered)
+"""Makes a range of a pair of bounded numbers: ``Annotated[tuple[Radius, Radius], Ordered]``."""
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Weights = Annotated[dict[str, Weight], AfterValidator(_some_weight)]
-Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
-PositiveRange = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ordered)]
+Range = Annotated[tuple[float, float], Ordered]
+PositiveRange = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], Ordered]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
