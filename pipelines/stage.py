@@ -264,7 +264,7 @@ class OutputWriter(Protocol):
         ...
 
     def keep(self, entry: Entry) -> None:
-        """Carry an entry of a finished partition over into the artifact (in `finish`)."""
+        """Carry an entry of a finished partition (in `finish`) or of an input over into the artifact, uncopied."""
         ...
 
     def facet(self, **facets: bool | int | float | str | None) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from stages.data.samples import SampleIndex
+    from stages.data.index import Pairs
     from stages.evaluation.candidates import Candidate
 
     Pixels = NDArray[np.uint8]
@@ -91,15 +91,15 @@ class Evaluate(Stage):
         return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
     def run(self, ctx: Context) -> None:
+        from stages.data.opening import open_pairs
         from stages.data.pixels import single_threaded
-        from stages.data.samples import SampleIndex
         from stages.evaluation.candidates import candidates
         from stages.training.determinism import numerics
         from stages.training.pairs import pair_scale
 
         config: EvaluateConfig = ctx.config
         single_threaded()
-        index = SampleIndex.from_artifact(ctx.inputs["pairs"], split=config.split)
+        index = open_pairs(ctx.inputs["pairs"], split=config.split)
         overlap = _overlap(index, ctx.many["models"], config)
         scale = pair_scale(ctx.inputs["pairs"])
         border = scale if config.crop_border is None else config.crop_border
@@ -142,7 +142,7 @@ def spread(images: Sequence[str], keys: Sequence[str]) -> list[int]:
     return [i for _, _, i in sorted(turns)]
 
 
-def _overlap(index: SampleIndex, models: Sequence[Artifact], config: EvaluateConfig) -> JsonObject:
+def _overlap(index: Pairs, models: Sequence[Artifact], config: EvaluateConfig) -> JsonObject:
     """What of the evaluated images the models were trained on, in words; refused unless allowed."""
     from stages.models.registry import trained_on
 
@@ -163,7 +163,7 @@ def _overlap(index: SampleIndex, models: Sequence[Artifact], config: EvaluateCon
 
 
 def _measure_all(
-    ctx: Context, index: SampleIndex, chosen: Sequence[int], candidates: Sequence[Candidate], border: int
+    ctx: Context, index: Pairs, chosen: Sequence[int], candidates: Sequence[Candidate], border: int
 ) -> list[Measured]:
     from stages.evaluation.metrics import measure
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.stage import Config, NameOrFile, is_file_name
+from pipelines.stage import Absent, Config, NameOrFile, is_file_name
 from stages.synthesis.encoding import Encoding
 from stages.synthesis.shards import Cut
 
@@ -47,6 +47,10 @@ class PairsConfig(Config):
     on_small: Literal["skip", "fail"] = "skip"
     """What to do about images that are too small for `hr_size`: leave them out (and say so), or fail."""
 
+    online: Annotated[bool, Absent(False)] = False
+    """Store no pairs: training and evaluation make them from the photographs as they read them. The first epoch sees
+    exactly the pairs that would have been stored, every later one fresh pairs of the same photographs."""
+
     @property
     def cut(self) -> Cut:
         """How many pairs of which size an image gives."""
@@ -71,6 +75,16 @@ class PairsConfig(Config):
             nearest = max(1, round(self.hr_size / self.scale)) * self.scale
             raise ValueError(
                 f"hr_size {self.hr_size} is not a multiple of scale {self.scale}; the nearest is {nearest}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _online_pairs_meet_no_encoder(self) -> PairsConfig:
+        lossy = [name for name in ("hr", "lr") if self.encoding.quality(name) is not None]
+        if self.online and lossy:
+            raise ValueError(
+                f"encoding.{lossy[0]} loses detail, and on-line pairs are never encoded: they would differ from stored "
+                "ones. Leave `encoding` out, or set online: false"
             )
         return self
 

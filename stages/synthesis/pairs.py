@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pipelines.stage import (
     Artifact,
@@ -22,7 +22,8 @@ from pipelines.stage import (
     is_file_name,
 )
 from stages.synthesis.config import PairsConfig
-from stages.synthesis.shards import Plan, index_name, plan_shards, shard_name
+from stages.synthesis.online import assemble, probe_partition, run_probe
+from stages.synthesis.shards import Plan, index_name, plan_shards, shard_name, splits_of
 
 if TYPE_CHECKING:
     from degrade.presets import Preset
@@ -36,6 +37,8 @@ class DegradePairs(Stage):
     A sample is ``<key>.hr.png``, ``<key>.json`` (source digest, crop, split and the whole recipe) and
     ``<key>.lr.png`` (or ``.webp``, ``.jpg``: see `encoding`). Its bytes depend on the image's bytes, the config and
     the library versions only. A worker holds one decoded photograph at a time and what one pair takes to render.
+
+    With ``online: true`` it leaves the rules only, and the pairs are made where they are read.
     """
 
     name = "degrade.pairs"
@@ -47,6 +50,8 @@ class DegradePairs(Stage):
     @classmethod
     def outputs(cls, config: PairsConfig, inputs: InputFacets) -> Mapping[str, Output]:
         facets: Facets = {"role": "pairs", "scale": config.scale, "hr_size": config.hr_size}
+        if config.online:
+            facets["online"] = True
         return {"pairs": Output("samples", "shards of HR / LR pairs with index.parquet", facets)}
 
     @classmethod
@@ -68,38 +73,52 @@ class DegradePairs(Stage):
                 f"{len(plan.too_small)} images have a side under {config.least}: {_some(plan.too_small)}; "
                 "lower `hr_size`, raise `min_size` where they are ingested, or set on_small: skip"
             )
+        if config.online:
+            return [probe_partition(plan, _resolve(config.preset))]
         return plan.partitions if not is_file_name(config.preset) else _carry_preset(plan, config.preset)
 
     def run_partition(self, ctx: Context, partition: Partition) -> None:
         from stages.data.pixels import single_threaded
-        from stages.data.tables import write_table
-        from stages.data.tar import TarWriter
-        from stages.synthesis.pair import PairMaker
-        from stages.synthesis.writer import PairWriter
 
         single_threaded()
-        config: PairsConfig = ctx.config
-        preset = _preset_of(partition, config)
-        maker = PairMaker(preset, config.seed, config.scale, config.cut.hr_size, config.encoding)
-        with TarWriter(ctx.out["pairs"].path(shard_name(partition.id))) as tar:
-            writer = PairWriter(tar)
-            _write_pairs(ctx, partition, maker, writer)
-        write_table(writer.table(preset), ctx.out["pairs"].path(index_name(partition.id), derived=True))
+        (run_probe if ctx.config.online else _write_shard)(ctx, partition)
 
     def finish(self, ctx: Context, parts: Sequence[PartitionResult]) -> None:
-        from stages.data.tables import INDEX, merge_tables, write_table
-
-        entries = [entry for part in parts for entry in part.entries["pairs"]]
-        for entry in entries:
-            if not entry.derived:
-                ctx.out["pairs"].keep(entry)
-        index = merge_tables([ctx.part_file(entry) for entry in entries if entry.derived], ["shard", "key"])
-        write_table(index, ctx.out["pairs"].path(INDEX, derived=True))
         config: PairsConfig = ctx.config
-        too_small = _plan(config, ctx.inputs["images"]).too_small
-        ctx.metrics(0, pairs=index.num_rows, shards=len(parts), images_too_small=len(too_small))
+        plan = _plan(config, ctx.inputs["images"])
+        pairs = assemble(ctx, plan, parts) if config.online else _gather(ctx, parts)
+        shards, too_small = 0 if config.online else len(parts), plan.too_small
+        ctx.metrics(0, pairs=pairs, shards=shards, images_too_small=len(too_small))
         if too_small:
             ctx.log.warning("%d images left out, a side under %s: %s", len(too_small), config.least, _some(too_small))
+
+
+def _gather(ctx: Context, parts: Sequence[PartitionResult]) -> int:
+    """Put the finished shards and one index of all of them into the artifact; the number of pairs."""
+    from stages.data.tables import INDEX, merge_tables, write_table
+
+    entries = [entry for part in parts for entry in part.entries["pairs"]]
+    for entry in entries:
+        if not entry.derived:
+            ctx.out["pairs"].keep(entry)
+    index = merge_tables([ctx.part_file(entry) for entry in entries if entry.derived], ["shard", "key"])
+    write_table(index, ctx.out["pairs"].path(INDEX, derived=True))
+    return int(index.num_rows)
+
+
+def _write_shard(ctx: Context, partition: Partition) -> None:
+    from stages.data.tables import write_table
+    from stages.data.tar import TarWriter
+    from stages.synthesis.pair import PairMaker
+    from stages.synthesis.writer import PairWriter
+
+    config: PairsConfig = ctx.config
+    preset = _preset_of(partition, config)
+    maker = PairMaker(preset, config.seed, config.scale, config.cut.hr_size, config.encoding)
+    with TarWriter(ctx.out["pairs"].path(shard_name(partition.id))) as tar:
+        writer = PairWriter(tar)
+        _write_pairs(ctx, partition, maker, writer)
+    write_table(writer.table(preset), ctx.out["pairs"].path(index_name(partition.id), derived=True))
 
 
 def _write_pairs(ctx: Context, partition: Partition, maker: PairMaker, writer: PairWriter) -> None:
@@ -108,7 +127,7 @@ def _write_pairs(ctx: Context, partition: Partition, maker: PairMaker, writer: P
     from stages.data.pixels import Undecodable
 
     config: PairsConfig = ctx.config
-    splits = _splits(partition)
+    splits = splits_of(partition)
     done = 0
     for read in partition.reads:
         try:
@@ -145,12 +164,6 @@ def _preset_of(partition: Partition, config: PairsConfig) -> Preset:
 
     carried = partition.params.get("preset")
     return Preset.model_validate(carried) if carried else load_preset(config.preset)
-
-
-def _splits(partition: Partition) -> dict[str, str]:
-    """The split of every image that is not for training."""
-    params: Mapping[str, Any] = partition.params
-    return {image: split for split in ("val", "test") for image in params[split]}
 
 
 def _plan(config: PairsConfig, images: Artifact) -> Plan:

@@ -11,7 +11,7 @@ goes and another that comes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -93,6 +93,12 @@ def plan_shards(rows: Sequence[Row], cut: Cut, *, shards: int, budget: int | Non
         groups[shard_of(row["image"], shards)].append(row)
     parts = (part for shard in sorted(groups) for part in _split(str(shard), "", groups[shard], cut, budget))
     return Plan(tuple(_partition(shard, held, cut) for shard, held in parts), tuple(sorted(small)))
+
+
+def splits_of(part: Partition) -> dict[str, str]:
+    """The split of every image of a shard that is not for training."""
+    named: Mapping[str, Any] = part.params
+    return {image: split for split in ("val", "test") for image in named[split]}
 
 
 def _split(

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.stage import Artifact, StageError
-from stages.data.samples import SampleIndex
+from stages.data.index import Pairs
+from stages.data.opening import open_pairs
 from stages.training.config import TrainConfig
 
 
-def training_pairs(artifact: Artifact, config: TrainConfig, multiple: int) -> SampleIndex:
+def training_pairs(artifact: Artifact, config: TrainConfig, multiple: int) -> Pairs:
     """The train split. Raises StageError when it is empty or does not fit batch, patch or network.
 
     `multiple` is what LR heights and widths must be multiples of (see the model).
     """
-    index = SampleIndex.from_artifact(artifact, split="train")
+    pairs = open_pairs(artifact, split="train")
     batch, patch = config.training.batch_size, config.data.patch
-    if len(index) < batch:
+    if len(pairs) < batch:
         raise StageError(
-            f"{artifact.label}: a batch takes {batch} different pairs, the train split has {len(index)}. "
+            f"{artifact.label}: a batch takes {batch} different pairs, the train split has {len(pairs)}. "
             "Add images, cut more crops of each, or lower training.batch_size"
         )
-    lr, hr = index.read_pair(0)
-    height, width = lr.shape[:2]
     scale = pair_scale(artifact)
-    if hr.shape[:2] != (height * scale, width * scale):
-        raise StageError(
-            f"{artifact.label}: {index.key(0)} has LR {width}x{height} and HR {hr.shape[1]}x{hr.shape[0]}, "
-            f"which is not scale {scale} as the artifact says; it was not made by degrade.pairs"
-        )
-    if patch is not None and patch > min(height, width):
-        raise StageError(f"data.patch: expected at most the LR size {width}x{height} of {artifact.label}, got {patch}")
-    side = (patch, patch) if patch is not None else (height, width)
+    _refuse_other_scale(pairs, scale)
+    sizes = pairs.hr_sizes() // scale
+    side = _whole(pairs, sizes) if patch is None else _patch(pairs, sizes, patch, scale)
     if side[0] % multiple or side[1] % multiple:
         raise StageError(
             f"LR samples of {side[1]}x{side[0]} do not fit the network, which takes multiples of {multiple}; "
             "set data.patch, or use fewer levels in network.widths"
         )
-    return index
+    return pairs
 
 
 def pair_scale(artifact: Artifact) -> int:
@@ -44,3 +41,45 @@ def pair_scale(artifact: Artifact) -> int:
     if not isinstance(scale, int):
         raise StageError(f"{artifact.label}: the artifact states no integer `scale`, so it is no set of pairs")
     return scale
+
+
+def _refuse_other_scale(pairs: Pairs, scale: int) -> None:
+    lr, hr = pairs.read_pair(0)
+    height, width = lr.shape[:2]
+    if hr.shape[:2] != (height * scale, width * scale):
+        raise StageError(
+            f"{pairs.artifact.label}: {pairs.key(0)} has LR {width}x{height} and HR {hr.shape[1]}x{hr.shape[0]}, "
+            f"which is not scale {scale} as the artifact says; it was not made by degrade.pairs"
+        )
+
+
+def _whole(pairs: Pairs, sizes: NDArray[np.int64]) -> tuple[int, int]:
+    """(height, width) that all LR images share: a batch is one array."""
+    height, width = (int(side) for side in sizes[0])
+    differ = bool((sizes != sizes[0]).any())
+    if differ or (pairs.may_turn and height != width):
+        what = "the photographs' own" if differ else f"{width}x{height}, some of them turned"
+        raise StageError(
+            f"{pairs.artifact.label}: a batch takes LR images of one size, and here sizes are {what}; set data.patch, "
+            f"at most {int(sizes.min())} (the shortest LR side), to learn from random patches"
+        )
+    return height, width
+
+
+def _patch(pairs: Pairs, sizes: NDArray[np.int64], patch: int, scale: int) -> tuple[int, int]:
+    """(height, width) of a patch, which every LR image must hold."""
+    shortest = sizes.min(axis=1)
+    small = np.flatnonzero(shortest < patch)
+    if len(small) and not (sizes != sizes[0]).any():
+        size = f"{sizes[0][1]}x{sizes[0][0]}"
+        raise StageError(f"data.patch: expected at most the LR size {size} of {pairs.artifact.label}, got {patch}")
+    if len(small):
+        first = sorted(small.tolist(), key=lambda i: int(shortest[i]))[:3]
+        named = ", ".join(f"{pairs.key(i)} ({sizes[i][1]}x{sizes[i][0]})" for i in first)
+        raise StageError(
+            f"data.patch: expected at most the LR size, got {patch}; {len(small)} of {len(pairs)} pairs of "
+            f"{pairs.artifact.label} are smaller: {named}{', …' if len(small) > len(first) else ''}. "
+            f"Lower it to at most {int(shortest.min())}, or leave out photographs under {patch * scale} pixels "
+            "where they are ingested (min_size)"
+        )
+    return patch, patch

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.stage import Artifact, Context, StageError
+from stages.data.index import Pairs
+from stages.data.opening import open_pairs
 from stages.data.pixels import encode_png
-from stages.data.samples import SampleIndex
 from stages.training.method import Method
 from stages.training.state import TrainState
 
@@ -31,14 +32,14 @@ def to_image(pixels: NDArray[np.uint8]) -> torch.Tensor:
 class HeldOutPictures:
     """LR, SR and HR of the first `count` pairs of `index` (none when there is no validation split)."""
 
-    index: SampleIndex | None
+    index: Pairs | None
     ctx: Context
     count: int = 2
 
     @classmethod
     def of(cls, artifact: Artifact, ctx: Context) -> HeldOutPictures:
         try:
-            return cls(SampleIndex.from_artifact(artifact, split="val"), ctx)
+            return cls(open_pairs(artifact, split="val"), ctx)
         except StageError as error:
             ctx.log.info("no sample pictures while training: %s", error)
             return cls(None, ctx)
