@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from degrade.operators.base import Identifier, Probability, Record, Weight
+from degrade.errors import DegradeError
+from degrade.operators.base import Identifier, Ordered, Probability, Record, Weight
 from degrade.operators.imresize import Imresize
 from degrade.operators.registry import AnyOperator
 from degrade.operators.resize import Resize
@@ -29,12 +30,23 @@ class Crop(Record):
     phases: int = Field(default=16, ge=1, le=64)
 
 
+Zoom = Annotated[float, Field(gt=0, le=4)]
+
+
 class Augment(Record):
-    """Probabilities of mirroring left-right, top-bottom, and of transposing, drawn independently."""
+    """What happens to the HR crop before it is degraded.
+
+    `hflip`, `vflip` and `transpose` are the probabilities of mirroring left-right, top-bottom, and of transposing,
+    drawn independently. `zoom` [low, high] is how large the photograph is shown, uniformly: at 0.5 the HR crop shows
+    twice as many native pixels a side, resized to the HR size (area down, cubic up), so that detail comes at several
+    scales as in Real-ESRGAN's multi-scale training images. A photograph is never shrunk below the HR size: one that is
+    too small for a part of the range draws from the rest, or is shrunk only until it fits. Null is none.
+    """
 
     hflip: Probability = 0.0
     vflip: Probability = 0.0
     transpose: Probability = 0.0
+    zoom: Annotated[tuple[Zoom, Zoom], Ordered] | None = None
 
 
 class Sharpen(Record):
@@ -46,13 +58,39 @@ class Sharpen(Record):
 
 
 class Sequence(Record):
-    """A list of steps that is applied as a whole with probability `p`, in order or in a random order."""
+    """A list of steps that is applied as a whole with probability `p`, in order or in a random order.
+
+    ``after: {b: a}`` keeps step b behind step a in a shuffled order: where they come the other way round they change
+    places, which leaves every order that is allowed as likely as any other. A step may be named once.
+    """
 
     op: Literal["sequence"] = "sequence"
     id: Identifier
     p: Probability = 1.0
     order: Literal["fixed", "shuffled"] = "fixed"
+    after: dict[Identifier, Identifier] = {}
     steps: tuple[Node, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.after and self.order == "fixed":
+            raise ValueError("after is for order: shuffled; a fixed order is that of the steps")
+        named = [*self.after, *self.after.values()]
+        unknown = sorted(set(named) - {step.id for step in self.steps})
+        if unknown:
+            raise ValueError(f"after names {unknown[0]!r}, which is no step of this sequence")
+        if len(set(named)) < len(named):
+            raise ValueError("after names a step twice; every step may be in one pair")
+        return self
+
+    def arranged(self, order: Iterable[int]) -> tuple[Node, ...]:
+        """The steps in `order` (their indices), with those changed over that stand against `after`."""
+        steps = [self.steps[index] for index in order]
+        place = {step.id: index for index, step in enumerate(steps)}
+        for later, earlier in self.after.items():
+            if place[later] < place[earlier]:
+                steps[place[later]], steps[place[earlier]] = steps[place[earlier]], steps[place[later]]
+        return tuple(steps)
 
 
 class Option(Record):
@@ -86,11 +124,13 @@ class Preset(Record):
     """A whole degradation. ``model_dump(mode="json")`` is its identity: every value, resolved.
 
     `preset` is the version of this format. `hr` says whether the stored HR image is the sharpened one or the raw one;
-    the LR image is always made of the sharpened one when there is `sharpen`.
+    the LR image is always made of the sharpened one when there is `sharpen`. `scale` is set where the ranges hold for
+    one scale only; elsewhere sizes follow the scale that is asked for.
     """
 
     preset: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)
+    scale: int | None = Field(default=None, ge=1, le=16)
     crop: Crop = Crop()
     augment: Augment = Augment()
     sharpen: Sharpen | None = None
@@ -101,6 +141,8 @@ class Preset(Record):
     def _sound(self) -> Self:
         if self.hr == "sharpened" and self.sharpen is None:
             raise ValueError("hr: sharpened needs a sharpen section; add one or say hr: raw")
+        if self.augment.zoom is not None and self.crop.mode == "rescaled":
+            raise ValueError("augment.zoom needs crop.mode: native; rescaled shows the whole of a photograph already")
         _check_names(self.steps, {})
         resizes = any(isinstance(op, Resize | Imresize) for op in self.operators())
         if resizes and not _settled(self.steps, False):
@@ -115,6 +157,14 @@ class Preset(Record):
         for node in walk(self.steps):
             if not isinstance(node, Sequence | Choice):
                 yield node
+
+    def check_scale(self, scale: int) -> None:
+        """Raise :class:`DegradeError` when this preset is made for another scale."""
+        if self.scale is not None and scale != self.scale:
+            raise DegradeError(
+                f"preset {self.name!r} is made for scale {self.scale} and got {scale}; "
+                f"say scale: {self.scale}, or use a preset without a scale of its own"
+            )
 
     def columns(self) -> dict[str, str]:
         """Name -> ``int | float | str | bool`` of every column that recipes of this preset have."""
@@ -141,16 +191,18 @@ def _settled(steps: tuple[Node, ...], at_lr: bool) -> bool:
         if isinstance(node, Choice):
             at_lr = all(_settled(option.steps, before) for option in node.options.values())
         elif isinstance(node, Sequence):
-            inside = _settled(node.steps, before) if node.order == "fixed" else _settled_shuffled(node.steps, before)
+            inside = _settled(node.steps, before) if node.order == "fixed" else _settled_shuffled(node, before)
             at_lr = inside and (node.p == 1 or before)
         else:
             at_lr = node.settles(before) and (node.p == 1 or before)
     return at_lr
 
 
-def _settled_shuffled(steps: tuple[Node, ...], at_lr: bool) -> bool:
-    """The same for any order of `steps`: none may leave the LR size, and it must be there before or come from one."""
-    return all(_settled((step,), True) for step in steps) and (at_lr or any(_settled((step,), False) for step in steps))
+def _settled_shuffled(sequence: Sequence, at_lr: bool) -> bool:
+    """The same for any order of its steps: what may leave the LR size comes before a step that goes to it."""
+    moving = {step.id for step in sequence.steps if not _settled((step,), True)}
+    arriving = [step.id for step in sequence.steps if _settled((step,), False)]
+    return any(moving <= {sequence.after.get(name)} for name in arriving) or (at_lr and not moving)
 
 
 def _check_names(steps: tuple[Node, ...], seen: dict[str, str]) -> None:

@@ -30,9 +30,9 @@ class Recipe(Record):
     """How to make one pair from one photograph.
 
     `source` is (height, width) of the photograph, `box` the context (y, x, height, width) cut from it, `rescaled` the
-    size the box is area-resized to first (null: not), `symmetry` the element of D4 applied to it, and `inner` (y, x)
-    where the HR crop starts in the result; (y, x) / scale is where the LR crop starts. `hr_size` is the side of a
-    square HR crop, or its (height, width) where the pair is a whole photograph.
+    size the box is resized to first (area down, cubic up; null: not), `symmetry` the element of D4 applied to it, and
+    `inner` (y, x) where the HR crop starts in the result; (y, x) / scale is where the LR crop starts. `hr_size` is the
+    side of a square HR crop, or its (height, width) where the pair is a whole photograph.
     `steps` are applied in order. `choices` (choice -> option) and `sequences` (sequence -> the order of its steps) say
     how the preset led to them; null where it did not come to them.
     """
@@ -130,8 +130,10 @@ def sample_recipe(
     `image` is the sha256 of the photograph's bytes (64 hexadecimal digits), `image_size` its (height, width).
     `hr_size` is the side of the HR crop; None takes the whole photograph, less what is over a multiple of `scale`.
     A pure function: every operator draws from its own stream, keyed by (seed, image, crop, its id). Raises
-    :class:`DegradeError` when the photograph is smaller than hr_size, or hr_size is no multiple of `scale`.
+    :class:`DegradeError` when the photograph is smaller than hr_size, hr_size is no multiple of `scale`, or the preset
+    is made for another scale.
     """
+    preset.check_scale(scale)
     start = Place(seed, image, crop, image_size, (0, 0))
     framing = draw_crop(preset, start, hr_size, scale)
     context = framing.context
@@ -199,7 +201,7 @@ class _Trace:
         if not stream.bernoulli(node.p):
             return
         order = range(len(node.steps)) if node.order == "fixed" else stream.permutation(len(node.steps))
-        steps = tuple(node.steps[index] for index in order)
+        steps = node.arranged(order)
         self.sequences[node.id] = tuple(step.id for step in steps)
         self.follow(steps)
 

@@ -29,8 +29,9 @@ PHOTO = data.astronaut()
 
 def recipe(preset: str, crop: int = 0, image: np.ndarray = PHOTO, hr_size: int = 128, scale: int = 4) -> Recipe:
     size = (image.shape[0], image.shape[1])
+    chosen = load_preset(preset)
     return sample_recipe(
-        load_preset(preset), seed=3, image=IMAGE, crop=crop, image_size=size, hr_size=hr_size, scale=scale
+        chosen, seed=3, image=IMAGE, crop=crop, image_size=size, hr_size=hr_size, scale=chosen.scale or scale
     )
 
 
@@ -240,6 +241,8 @@ def test_rounding_saturates_and_goes_half_to_even():
 )
 def test_every_size_scale_and_preset_gives_whole_pairs(preset, scales, extra, seed, kind):
     scale, hr_size = scales
+    own = load_preset(preset).scale
+    scale, hr_size = (scale, hr_size) if own is None else (own, hr_size // scale * own)
     size = (hr_size + extra[0], hr_size + extra[1])
     flat = {"black": 0, "white": 255}
     photo = (
