@@ -27,7 +27,7 @@ from pipelines.stage import (
     StageError,
 )
 from stages.ingest.hashing import hash_images
-from stages.ingest.inspect import MAX_PIXELS, Rejected, inspect
+from stages.ingest.inspect import MAX_PIXELS, Rejected, inspect, refuse_size
 from stages.ingest.listing import list_images
 from stages.ingest.pack import COLUMNS, PackWriter
 from stages.ingest.split import Split
@@ -38,7 +38,7 @@ Rejects = list[dict[str, str]]
 
 class IngestConfig(Config):
     source: Source
-    """A folder, a glob, one .tar file, or ``skimage:photos`` (ten photographs that come with scikit-image)."""
+    """A folder, a glob, one .tar file, or ``skimage:photos`` (seven photographs that come with scikit-image)."""
 
     recursive: bool = True
     """Look into the folders of a folder."""
@@ -78,7 +78,7 @@ class IngestImages(Stage):
 
     Packs hold the original bytes (``<sha256>.<ext>``) beside ``<sha256>.json`` (name, width, height). Of files
     with equal bytes the first name counts. ``split.json`` holds the rule behind the index's `split` column, so the
-    index is a function of the artifact's content alone.
+    index is a function of the artifact's content alone. Which files are usable: see `stages/ingest/inspect.py`.
     """
 
     name = "ingest.images"
@@ -181,8 +181,9 @@ def _take_in(ctx: Context, partition: Partition, packs: PackWriter) -> Rejects:
     for read in partition.reads:
         names[read.sha256].append(read)
     for done, (image, reads) in enumerate(names.items()):
-        data = ctx.read(reads[0])
         try:
+            refuse_size(reads[0].size, config.max_pixels)
+            data = ctx.read(reads[0])
             photo = inspect(data, min_size=config.min_size, max_pixels=config.max_pixels)
         except Rejected as rejected:
             found = [{"name": read.name, "sha256": image, "reason": rejected.reason} for read in reads]

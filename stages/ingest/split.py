@@ -23,8 +23,8 @@ class Split(Config):
     """Fraction of the images for the final test."""
 
     salt: str = "v2017"
-    """Another text gives another split. The default was chosen so that of the ten bundled photographs two
-    in colour (chelsea, coffee) validate, one (coins) tests and seven train."""
+    """Another text gives another split. The default was chosen so that of the seven bundled photographs two
+    in colour (chelsea, coffee) validate, one (coins) tests and four train."""
 
     @pydantic.model_validator(mode="after")
     def _leave_some_to_train(self) -> Split:
