@@ -38,7 +38,8 @@ def prepare(image: Pixels, recipe: Recipe) -> tuple[Pixels, NDArray[np.float32]]
     context = image[y : y + height, x : x + width]
     if recipe.rescaled is not None:
         rows, columns = recipe.rescaled
-        context = np.asarray(cv2.resize(context, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        mode = cv2.INTER_AREA if rows <= height and columns <= width else cv2.INTER_CUBIC
+        context = np.asarray(cv2.resize(context, (columns, rows), interpolation=mode), dtype=np.uint8)
     context = np.ascontiguousarray(symmetry(context, recipe.symmetry))
     usm = recipe.sharpen
     start = context.astype(np.float32) if usm is None else sharpen(context, usm.weight, usm.radius, usm.threshold)

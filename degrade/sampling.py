@@ -39,11 +39,12 @@ def draw_crop(preset: Preset, place: Place, hr_size: int | None, scale: int) -> 
         side = min(height, width)
         y, x = stream.integer(0, height - side), stream.integer(0, width - side)
         return Framing((y, x, side, side), (hr_size, hr_size), _symmetry(preset, place), (hr_size, hr_size), (0, 0))
-    top, bottom, y = _axis(stream, preset.crop, height, hr_size, scale)
-    left, right, x = _axis(stream, preset.crop, width, hr_size, scale)
-    box = (y - top * scale, x - left * scale, hr_size + (top + bottom) * scale, hr_size + (left + right) * scale)
+    shown = _zoomed(preset, place, hr_size)
+    top, bottom, y = _axis(stream, preset.crop, shown[0], hr_size, scale)
+    left, right, x = _axis(stream, preset.crop, shown[1], hr_size, scale)
+    context: Size = (hr_size + (top + bottom) * scale, hr_size + (left + right) * scale)
+    box, rescaled = _native((y - top * scale, x - left * scale), context, shown, place.size)
     symmetry = _symmetry(preset, place)
-    context: Size = box[2:]
     if symmetry in ("t", "r90", "r270", "hvt"):
         top, bottom, left, right = left, right, top, bottom
         context = context[1], context[0]
@@ -51,7 +52,7 @@ def draw_crop(preset: Preset, place: Place, hr_size: int | None, scale: int) -> 
         top = bottom
     if symmetry in ("h", "r180", "r270", "hvt"):
         left = right
-    return Framing(box, None, symmetry, context, (top * scale, left * scale))
+    return Framing(box, rescaled, symmetry, context, (top * scale, left * scale))
 
 
 def _whole(preset: Preset, place: Place, scale: int) -> Framing:
@@ -62,6 +63,11 @@ def _whole(preset: Preset, place: Place, scale: int) -> Framing:
             f"preset {preset.name!r} resizes every photograph to the HR size (crop.mode: rescaled), so whole ones "
             "have none; give hr_size, or use a preset with crop.mode: native"
         )
+    if preset.augment.zoom is not None:
+        raise DegradeError(
+            f"preset {preset.name!r} zooms (augment.zoom), and a whole photograph has one size; give hr_size, or "
+            "leave out augment.zoom"
+        )
     if not height or not width:
         raise DegradeError(
             f"image {place.image[:12]} is {place.size[1]} x {place.size[0]}, smaller than the scale {scale}; "
@@ -70,6 +76,29 @@ def _whole(preset: Preset, place: Place, scale: int) -> Framing:
     turned = _symmetry(preset, place)
     context = (width, height) if turned in ("t", "r90", "r270", "hvt") else (height, width)
     return Framing((0, 0, height, width), None, turned, context, (0, 0))
+
+
+def _zoomed(preset: Preset, place: Place, hr_size: int) -> Size:
+    """The size at which the photograph is shown, at least `hr_size` a side; see :class:`degrade.preset.Augment`."""
+    if preset.augment.zoom is None:
+        return place.size
+    low, high = preset.augment.zoom
+    fits = hr_size / min(place.size)
+    zoom = place.stream("crop/zoom").uniform(max(low, fits), max(high, fits))
+    height, width = (max(hr_size, int(side * zoom)) for side in place.size)
+    return height, width
+
+
+def _native(start: Size, context: Size, shown: Size, size: Size) -> tuple[tuple[int, int, int, int], Size | None]:
+    """The box of the photograph that `context` at `start` shows, and what it is resized to.
+
+    A box that falls between pixels grows to whole ones, so nothing is enlarged beyond the zoom.
+    """
+    (y, height), (x, width) = (
+        (first * own // seen, -(-(first + length) * own // seen) - first * own // seen)
+        for first, length, seen, own in zip(start, context, shown, size, strict=True)
+    )
+    return (y, x, height, width), (None if (height, width) == context else context)
 
 
 def _axis(stream: Stream, crop: Crop, side: int, hr_size: int, scale: int) -> tuple[int, int, int]:
