@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,15 +107,71 @@ def test_a_preset_of_ones_own_lies_beside_the_spec_and_enters_the_key_by_value(p
     assert by_name["pairs"]["key"] == keys[0]
 
 
-def test_one_more_photograph_rewrites_one_pack_and_one_shard(project: Path, tmp_path: Path) -> None:
+def test_a_changed_value_of_a_preset_replans_every_shard_and_is_named(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(project, folder)
+    preset = (ROOT / "degrade" / "presets" / "real-esrgan.yaml").read_text()
+    (folder / "mine.yaml").write_text(preset.replace("id: jpeg1, quality: [30, 95]", "id: jpeg1, quality: [30, 90]"))
+    (folder / "spec.yaml").write_text(SPEC.replace("preset: real-esrgan", "preset: ./mine.yaml"))
+    plan = Sharpline(cwd=folder).plan("spec.yaml")["pairs"]
+    shards = Sharpline(cwd=project).plan("spec.yaml")["pairs"]
+    assert (plan["state"], plan["done"]) == ("run", 0)
+    assert plan["total"] == len(shard_digests(project, shards["outputs"]["pairs"]))
+    (reason,) = plan["reasons"]
+    assert re.fullmatch(r"with\.preset\.steps\[\d+\]\.quality\[1\]", reason["path"])
+    assert (reason["before"], reason["after"]) == (95, 90)
+
+
+def test_what_is_wrong_in_a_presets_file_is_said_when_the_spec_is_read(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("preset: real-esrgan", "preset: ./mine.yaml"))
+    sharpline = Sharpline(cwd=tmp_path)
+    missing = sharpline("validate", "spec.yaml")
+    assert missing.code == 2
+    assert "mine.yaml: cannot be read" in missing.err
+    preset = (ROOT / "degrade" / "presets" / "real-esrgan.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(preset.replace("id: jpeg1, quality: [30, 95]", "id: jpeg1, quality: [30, 195]"))
+    wrong = sharpline("validate", "spec.yaml")
+    assert wrong.code == 2
+    assert re.search(r"spec.yaml:\d+:\d+: stages.pairs.with.preset: preset .*mine.yaml:\n  steps.*jpeg", wrong.err)
+    assert "quality is [lowest, highest] between 1 and 100, got [30, 195]" in wrong.err
+    assert "preset: ./mine.yaml" in wrong.err
+
+
+def test_a_photograph_that_comes_changes_or_goes_rewrites_only_its_pack_and_its_shard(
+    project: Path, tmp_path: Path
+) -> None:
     shutil.copytree(project, tmp_path / "copy")
     sharpline = Sharpline(cwd=tmp_path / "copy")
     first, *_ = sorted((tmp_path / "copy" / "photos").iterdir())
-    (tmp_path / "copy" / "photos" / f"another{first.suffix}").write_bytes(first.read_bytes() + b"\0")
-    done = sharpline("run", "spec.yaml", "--executor", "local", "-s", "+pairs", "--json")
-    assert done.code == 0, done.out + done.err
-    built = [e["stage"] for e in events(done.out) if e["type"] == "partition.done"]
-    assert sorted(built) == ["pairs", "photos"]
+    another = first.with_name(f"another{first.suffix}")
+
+    def built() -> tuple[list[str], dict[str, str]]:
+        """The partitions that a run builds, and the digest of every shard after it."""
+        done = sharpline("run", "spec.yaml", "--executor", "local", "-s", "+pairs", "--json")
+        assert done.code == 0, done.out + done.err
+        stages = [e["stage"] for e in events(done.out) if e["type"] == "partition.done"]
+        digest = sharpline.plan("spec.yaml")["pairs"]["outputs"]["pairs"]
+        return sorted(stages), shard_digests(tmp_path / "copy", digest)
+
+    before = shard_digests(project, Sharpline(cwd=project).plan("spec.yaml")["pairs"]["outputs"]["pairs"])
+    another.write_bytes(first.read_bytes() + b"\0")
+    stages, more = built()
+    assert stages == ["pairs", "photos"]
+    assert len(dict(before.items() ^ more.items())) == 1
+    another.write_bytes(first.read_bytes() + b"\0\0")  # its old bytes leave one shard, its new ones enter one
+    stages, edited = built()
+    assert set(stages) == {"pairs", "photos"}
+    assert 1 <= len(dict(more.items() ^ edited.items())) <= 2
+    another.unlink()
+    stages, after = built()
+    assert stages == []  # every partition was made once before
+    assert after == before
+
+
+def shard_digests(project: Path, digest: str) -> dict[str, str]:
+    """sha256 of every shard of a pairs artifact, by name."""
+    manifest = open_store(project / ".sharpline").trees.get(digest)
+    return {entry.name: entry.sha256 for entry in manifest.entries if entry.name.endswith(".tar")}
 
 
 def test_a_comment_changes_nothing_and_an_operator_rebuilds_the_pairs_and_is_named(
