@@ -16,7 +16,7 @@ from degrade.batched.canvas import Canvas
 
 
 def convolve(canvas: Canvas, kernels: Tensor) -> Canvas:
-    """Filter image i with `kernels[i]` [n or 1, k, k], k odd, symmetric about the centre, mirrored at its own borders."""
+    """Filter image i with `kernels[i]` [n or 1, k, k], k odd, mirrored at its own borders."""
     return canvas.with_pixels(filtered(canvas.pixels, canvas, kernels))
 
 
@@ -25,13 +25,11 @@ def filtered(pixels: Tensor, canvas: Canvas, kernels: Tensor) -> Tensor:
     height, width = pixels.shape[2:]
     reach = kernels.shape[-1] // 2
     heights, widths = canvas.extent
-    around = take(
-        pixels, reflect(-reach, height + 2 * reach, heights), reflect(-reach, width + 2 * reach, widths)
-    )
+    around = take(pixels, reflect(-reach, height + 2 * reach, heights), reflect(-reach, width + 2 * reach, widths))
     shape = (fast_length(around.shape[2]), fast_length(around.shape[3]))
     spectrum = torch.fft.rfft2(around, s=shape)
     spectrum = spectrum * torch.fft.rfft2(kernels.to(torch.float32), s=shape)[:, None]
-    whole = torch.fft.irfft2(spectrum, s=shape)
+    whole: Tensor = torch.fft.irfft2(spectrum, s=shape)
     return whole[:, :, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
 
 

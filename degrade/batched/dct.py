@@ -7,40 +7,49 @@ product and a shift, and because no sum exceeds 2**53, float64 computes it witho
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
-from degrade.batched.rounding import shift_right
+from degrade.batched.rounding import floor
+from degrade.batched.upload import constant
 
 _BITS = 13
 _PASS1 = 2
-_FORWARD_SHIFTS = (_BITS - _PASS1, _BITS + _PASS1)
-_INVERSE_SHIFTS = (_BITS - _PASS1, _BITS + _PASS1 + 3)
 
 
 def forward(blocks: Tensor, straight_through: bool) -> Tensor:
     """Coefficients times 8 of float64 integer `blocks` [..., 8 rows, 8 columns], transposed: [..., column, row]."""
-    return _passes(blocks, _matrix("forward", blocks.device), _FORWARD_SHIFTS, straight_through)
+    return _passes(blocks, _forward_matrices(blocks.device), straight_through)
 
 
 def inverse(coefficients: Tensor, straight_through: bool) -> Tensor:
     """Samples [..., 8 rows, 8 columns] around 0 of dequantised `coefficients` as :func:`forward` lays them out."""
-    return _passes(coefficients, _matrix("inverse", coefficients.device), _INVERSE_SHIFTS, straight_through)
+    return _passes(coefficients, _inverse_matrices(coefficients.device), straight_through)
 
 
-def _passes(blocks: Tensor, matrix: Tensor, shifts: tuple[int, int], straight_through: bool) -> Tensor:
+def _passes(blocks: Tensor, matrices: Tensor, straight_through: bool) -> Tensor:
     """The last axis, then the one before it, which ends up last: libjpeg's order in both directions."""
-    half = shift_right(blocks @ matrix, shifts[0], straight_through)
-    return shift_right(half.transpose(-1, -2) @ matrix, shifts[1], straight_through)
+    for matrix in matrices:
+        lines = blocks.reshape(-1, 8)
+        half = lines.new_full((1, 8), 0.5)  # libjpeg's shifts round half up
+        blocks = floor(torch.addmm(half, lines, matrix), straight_through).reshape(blocks.shape).transpose(-1, -2)
+    return blocks.transpose(-1, -2)
 
 
-@lru_cache(maxsize=16)
-def _matrix(direction: str, device: torch.device) -> Tensor:
-    """[8, 8] float64, for a product from the right: columns are what the pass makes of unit vectors."""
-    lines = _forward_pass() if direction == "forward" else _inverse_pass()
-    return torch.tensor(lines, dtype=torch.float64).T.contiguous().to(device)
+@constant
+def _forward_matrices() -> Tensor:
+    """[2, 8, 8] float64 for products from the right, one per pass, divided by the power of two of its shift."""
+    return _shifted(_forward_pass(), (_BITS - _PASS1, _BITS + _PASS1))
+
+
+@constant
+def _inverse_matrices() -> Tensor:
+    return _shifted(_inverse_pass(), (_BITS - _PASS1, _BITS + _PASS1 + 3))
+
+
+def _shifted(lines: list[list[int]], shifts: tuple[int, int]) -> Tensor:
+    matrix = torch.tensor(lines, dtype=torch.float64).T
+    return torch.stack([matrix * 2.0**-shift for shift in shifts])
 
 
 def _fixed(value: float) -> int:

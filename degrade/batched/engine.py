@@ -1,9 +1,9 @@
 """The torch engine: the pairs of a batch of recipes, each with its own operators, order, sizes and parameters.
 
 The same recipe gives the same pair as :func:`degrade.engine.render` but for rounding (README: agreement of the
-engines). Everything that a recipe decides is known to the host, so nothing waits for the device: samples are put on
-shared canvases (:mod:`degrade.batched.canvas`), and a batch is a short list of rounds (:mod:`degrade.batched.schedule`),
-each a few launches however different the samples are. Draws without a batched operator are rendered one by one on the
+engines). Everything that a recipe decides is known to the host, so nothing waits for the device: samples share canvases
+(:mod:`degrade.batched.canvas`), and a batch is a short list of rounds (:mod:`degrade.batched.schedule`), each a few
+launches however different the samples are. Draws without a batched operator are rendered one by one on the
 host (:func:`degrade.batched.operators.is_batched`).
 """
 
@@ -53,7 +53,7 @@ def render_batch(
     target = torch.device(device)
     _check(recipes)
     price = _LAUNCH.get(target.type, _LAUNCH["cuda"]) if launch is None else launch
-    with full_float32(target):
+    with torch.no_grad(), full_float32(target):
         raw = canvases(images, recipes, target, price)
         start = _sharpened(raw, recipes)
         hr = [_targets(canvas, recipes) for canvas in _chosen(raw, start, recipes)]

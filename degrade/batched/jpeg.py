@@ -2,22 +2,24 @@
 
 All arithmetic is libjpeg's: 8-bit input, fixed-point colour, 4:2:0 with its alternating bias, the integer DCT, tables
 of Annex K of ITU-T T.81 scaled by its rule, rounding division, range limits, smooth chroma up-sampling, and its ways to
-continue an image beyond its edges. Integers are held in float64, where every step is exact: matrix products and floors
-instead of some 400 integer operations, the same on every device, and differentiable when asked.
+continue an image beyond its edges. Integers are held in floating point (float64 for the DCT), where every step is
+exact: matrix products and floors instead of some 400 integer operations, the same on every device, and differentiable
+when asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from degrade.batched import dct
 from degrade.batched.borders import Extent, extent, replicate, take
-from degrade.batched.chroma import double, halve, rgb_to_ycc, ycc_to_rgb
+from degrade.batched.chroma import NARROW, double, halve, repeat, rgb_to_ycc, ycc_to_rgb
+from degrade.batched.precision import full_float32
 from degrade.batched.rounding import half_to_even, saturate, surrogate
+from degrade.batched.upload import constant
 
 _LUMA = """16 11 10 16 24 40 51 61  12 12 14 19 26 58 60 55  14 13 16 24 40 57 69 56  14 17 22 29 51 87 80 62
 18 22 37 56 68 109 103 77  24 35 55 64 81 104 113 92  49 64 78 87 103 121 120 101  72 92 95 98 112 100 103 99"""
@@ -40,18 +42,27 @@ def jpeg(
     without it the gradient is zero. No part waits for the device.
     """
     count, _, height, width = images.shape
-    size = extent(sizes or [(height, width)] * count, images.device)
-    codes = half_to_even(saturate(images.to(torch.float64)), straight_through)
-    padded = take(codes, replicate(0, _up(height), size[0]), replicate(0, _up(width), size[1]))
-    ycc = rgb_to_ycc(padded, straight_through)
-    tables = quantisation_tables(quality.to(images.device))
-    luma = _code(ycc[:, :1], tables[:, :1], straight_through)
-    half: Extent = ((size[0] + 1) // 2, (size[1] + 1) // 2)
-    small = halve(ycc[:, 1:], straight_through)
-    # columns are continued before chroma is averaged, rows after
-    small = small if height % 16 == 0 and sizes is None else _continue_rows(small, half[0])
-    chroma = double(_code(small, tables[:, 1:], straight_through), half, straight_through)
-    return ycc_to_rgb(luma, chroma, straight_through)[:, :, :height, :width].to(torch.float32)
+    known = sizes or [(height, width)] * count
+    size = extent(known, images.device)
+    whole = sizes is None and height % 16 == width % 16 == 0
+    with full_float32(images.device):
+        codes = half_to_even(saturate(images.to(torch.float32)), straight_through)
+        if not whole:
+            codes = take(codes, replicate(0, _up(height), size[0]), replicate(0, _up(width), size[1]))
+        ycc = rgb_to_ycc(codes, straight_through)
+        tables = quantisation_tables(quality.to(images.device))
+        luma = _code(ycc[:, :1], tables[:, :1], straight_through)
+        half: Extent = ((size[0] + 1) // 2, (size[1] + 1) // 2)
+        small = halve(ycc[:, 1:], straight_through)
+        if not whole:  # columns are continued before chroma is averaged, rows after
+            small = take(
+                small, replicate(0, small.shape[2], half[0]), torch.arange(small.shape[3], device=small.device)[None]
+            )
+        small = _code(small, tables[:, 1:], straight_through)
+        chroma = double(small, half, straight_through)
+        if any(columns <= 2 * NARROW for _, columns in known):
+            chroma = torch.where((half[1] <= NARROW)[:, None, None, None], repeat(small), chroma)
+        return ycc_to_rgb(luma, chroma, straight_through)[:, :, :height, :width]
 
 
 def quantisation_tables(quality: Tensor) -> Tensor:
@@ -65,29 +76,23 @@ def quantisation_tables(quality: Tensor) -> Tensor:
     return torch.floor((base * scale[:, None, None, None] + 50.0) / 100.0).clamp(1.0, 255.0)
 
 
-@lru_cache(maxsize=16)
-def _annex_k(device: torch.device) -> Tensor:
+@constant
+def _annex_k() -> Tensor:
     tables = [[int(entry) for entry in text.split()] for text in (_LUMA, _CHROMA)]
-    return torch.tensor(tables, dtype=torch.float64).reshape(2, 8, 8).transpose(1, 2).contiguous().to(device)
+    return torch.tensor(tables, dtype=torch.float64).reshape(2, 8, 8).transpose(1, 2)
 
 
 def _code(planes: Tensor, table: Tensor, straight_through: bool) -> Tensor:
     """DCT, quantise, and back, of planes [n, c, h, w] whose sides are multiples of 8."""
     count, channels, height, width = planes.shape
     grid = (count, channels, height // 8, 8, width // 8, 8)
-    blocks = (planes - 128.0).reshape(grid).transpose(3, 4)
+    blocks = (planes - 128.0).reshape(grid).transpose(3, 4).to(torch.float64)
     step = table[:, :, None, None]
     scaled = dct.forward(blocks, straight_through) / (8.0 * step)
     whole = torch.copysign(torch.floor(scaled.abs() + 0.5), scaled)  # half away from zero
     coefficients = surrogate(scaled, whole, straight_through) * step
     samples = saturate(dct.inverse(coefficients, straight_through) + 128.0)
-    return samples.transpose(3, 4).reshape(planes.shape)
-
-
-def _continue_rows(planes: Tensor, heights: Tensor) -> Tensor:
-    rows = replicate(0, planes.shape[2], heights)
-    columns = torch.arange(planes.shape[3], device=planes.device)[None]
-    return take(planes, rows, columns)
+    return samples.to(torch.float32).transpose(3, 4).reshape(planes.shape)
 
 
 def _up(side: int) -> int:

@@ -11,21 +11,27 @@ import torch
 from degrade.batched.canvas import Canvas
 from degrade.batched.convolve import convolve
 from degrade.batched.jpeg import jpeg
-from degrade.batched.kernels import kernels
+from degrade.batched.kernels import Formula, Spread, kernels
 from degrade.batched.noise import noise
 from degrade.batched.resample import resample
 from degrade.batched.upload import upload
 from degrade.operators.base import Draw
 from degrade.operators.blur import BlurDraw
+from degrade.operators.correlated import CorrelatedDraw
+from degrade.operators.decimate import DecimateDraw
+from degrade.operators.defocus import DefocusDraw
+from degrade.operators.eigen_blur import EigenBlurDraw
 from degrade.operators.imresize import ImresizeDraw
 from degrade.operators.jpeg import JpegDraw
+from degrade.operators.motion import MotionDraw
 from degrade.operators.noise import GaussianDraw, PoissonDraw
 from degrade.operators.resize import ResizeDraw
+from degrade.operators.shrink import ShrinkDraw
 from degrade.operators.sinc import SincDraw
 from degrade.threads import one_thread
 
 
-def blur(canvas: Canvas, draws: Sequence[BlurDraw | SincDraw]) -> Canvas:
+def blur(canvas: Canvas, draws: Sequence[Formula | Spread]) -> Canvas:
     """Filter every image with the kernel of its draw."""
     return convolve(canvas, kernels(draws, canvas.pixels.device))
 
@@ -55,9 +61,9 @@ def one_by_one(canvas: Canvas, draws: Sequence[Draw]) -> Canvas:
 
 Render = Callable[[Canvas, Sequence[Any]], Canvas]
 _BATCHED: Final[dict[str, tuple[Render, tuple[type[Draw], ...]]]] = {
-    "blur": (blur, (BlurDraw, SincDraw)),
-    "resample": (resample, (ResizeDraw, ImresizeDraw)),
-    "noise": (noise, (GaussianDraw, PoissonDraw)),
+    "blur": (blur, (BlurDraw, SincDraw, EigenBlurDraw, DefocusDraw, MotionDraw)),
+    "resample": (resample, (ResizeDraw, ShrinkDraw, ImresizeDraw, DecimateDraw)),
+    "noise": (noise, (GaussianDraw, PoissonDraw, CorrelatedDraw)),
     "jpeg": (compress, (JpegDraw,)),
 }
 _KINDS: Final = {draw: kind for kind, (_, draws) in _BATCHED.items() for draw in draws}

@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
-    """Without TF32, autocast and autograd inside the block.
+    """Without TF32 and autocast inside the block.
 
     TF32 keeps 10 bits of a factor: half a code value of every resize. The setting is global to the process and is put
     back after the block.
@@ -18,7 +18,7 @@ def full_float32(device: torch.device) -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False):
             yield
     finally:
         torch.set_float32_matmul_precision(before)

@@ -1,8 +1,8 @@
-"""Resizing every image to its own size: two matrix products per batch, with matrices that reproduce OpenCV's rules.
+"""Resizing every image to its own size: two matrix products per batch, with matrices that follow OpenCV's rules.
 
-A separable resampling is rows . image . columns^T. The matrices [out, in] are built on the device from sizes and modes,
-so a batch of any sizes, modes and directions takes two products and some 40 small launches; gathering tap by tap would
-take that many per tap. Dense products do more arithmetic than taps, which is what a GPU has to spare.
+A separable resampling is rows . image . columns^T. The matrices are built on the device from sizes and modes, so a
+batch of any sizes, modes and directions takes two products and some 50 small launches; gathering tap by tap would take
+three per tap and axis, up to a hundred. Dense products do more arithmetic than taps, which is what a GPU has to spare.
 """
 
 from __future__ import annotations
@@ -11,123 +11,97 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.batched.canvas import Canvas, Size
 from degrade.batched.upload import upload
+from degrade.batched.weights import Rule, matrices
 from degrade.imresize import axis_weights
+from degrade.operators.decimate import DecimateDraw
 from degrade.operators.imresize import ImresizeDraw
 from degrade.operators.resize import ResizeDraw
+from degrade.operators.shrink import ShrinkDraw
 
-_CUBIC = -0.75
-_NEGLIGIBLE = 1e-3
-"""OpenCV leaves out the part of a pixel that an area covers by less than this."""
-Mode = str
+AnyResize = ResizeDraw | ShrinkDraw | ImresizeDraw | DecimateDraw
 
 
-def resample(canvas: Canvas, draws: Sequence[ResizeDraw | ImresizeDraw]) -> Canvas:
+def resample(canvas: Canvas, draws: Sequence[AnyResize]) -> Canvas:
     """Resize every image to the height and width of its draw, in its mode."""
-    sizes = tuple((draw.height, draw.width) for draw in draws)
-    modes = [_mode(draw, size) for draw, size in zip(draws, canvas.sizes, strict=True)]
-    height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
-    if sizes == canvas.sizes and all(isinstance(draw, ResizeDraw) for draw in draws):
-        return canvas
     pixels = canvas.pixels
     count, channels, rows, columns = pixels.shape
-    across = matrices(modes, canvas.sizes, sizes, 1, (width, columns), pixels.device)
-    down = matrices(modes, canvas.sizes, sizes, 0, (height, rows), pixels.device)
+    sizes = tuple((draw.height, draw.width) for draw in draws)
+    height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
+    across = _matrices(draws, canvas.sizes, 1, (width, columns), pixels.device)
+    down = _matrices(draws, canvas.sizes, 0, (height, rows), pixels.device)
     wide = torch.bmm(pixels.reshape(count, channels * rows, columns), across.transpose(1, 2))
     result = torch.matmul(down[:, None], wide.reshape(count, channels, rows, width))
+    clipped = [isinstance(draw, ShrinkDraw) for draw in draws]
+    if any(clipped):
+        flags = upload(clipped, torch.bool, pixels.device)[:, None, None, None]
+        result = torch.where(flags, result.clamp(0.0, 255.0), result)
     return Canvas(result, sizes, canvas.samples)
 
 
-def _mode(draw: ResizeDraw | ImresizeDraw, source: Size) -> Mode:
-    """One of linear, cubic, area, stretch and matlab. OpenCV's area is "stretch" unless both sides shrink."""
-    if isinstance(draw, ImresizeDraw):
-        return "matlab"
+def _rule(draw: AnyResize, source: Size) -> Rule | None:
+    """OpenCV's rule for this resize, None where the weights are our own."""
+    if isinstance(draw, ImresizeDraw | DecimateDraw) or draw.mode == "antialiased":
+        return None
     grows = draw.height > source[0] or draw.width > source[1]
     return "stretch" if draw.mode == "area" and grows else draw.mode
 
 
-def matrices(
-    modes: Sequence[Mode],
-    sources: Sequence[Size],
-    targets: Sequence[Size],
-    axis: int,
-    shape: tuple[int, int],
-    device: torch.device,
+def _matrices(
+    draws: Sequence[AnyResize], sources: Sequence[Size], axis: int, shape: tuple[int, int], device: torch.device
 ) -> Tensor:
-    """float32 [n, *shape]: the matrix of every image along one axis, padded to `shape` (outputs, inputs)."""
+    """float32 [n, *shape]: the matrix of every image along one axis, in the top left of `shape` (outputs, inputs)."""
+    rules = [_rule(draw, source) for draw, source in zip(draws, sources, strict=True)]
     result: Tensor | None = None
-    for mode in sorted(set(modes)):
-        rows = [row for row, other in enumerate(modes) if other == mode]
-        lengths = [(sources[row][axis], targets[row][axis]) for row in rows]
-        built = _matlab(lengths, shape, device) if mode == "matlab" else _opencv(mode, lengths, shape, device)
-        if len(rows) == len(modes):
+    for rule in dict.fromkeys(rules):
+        rows = [row for row, other in enumerate(rules) if other == rule]
+        chosen = [(draws[row], sources[row][axis]) for row in rows]
+        built = _ours(chosen, axis, shape, device) if rule is None else _theirs(rule, chosen, axis, shape, device)
+        if len(rows) == len(rules):
             return built
-        result = built.new_empty((len(modes), *shape)) if result is None else result
+        result = built.new_empty((len(rules), *shape)) if result is None else result
         result.index_copy_(0, upload(rows, torch.int64, device), built)
     assert result is not None
     return result
 
 
-def _opencv(mode: Mode, lengths: Sequence[tuple[int, int]], shape: tuple[int, int], device: torch.device) -> Tensor:
+Line = tuple[AnyResize, int]
+"""A draw, and the length of its image along the axis."""
+
+
+def _theirs(rule: Rule, lines: Sequence[Line], axis: int, shape: tuple[int, int], device: torch.device) -> Tensor:
+    lengths = [(source, (draw.height, draw.width)[axis]) for draw, source in lines]
     source, target = upload(lengths, torch.float64, device).T[:, :, None]
-    scale = source / target
-    place = torch.arange(shape[0], dtype=torch.float64, device=device)
-    pixel = torch.arange(shape[1], dtype=torch.float32, device=device)
-    if mode == "area":
-        return _area(torch.minimum(place * scale, source), torch.minimum((place + 1) * scale, source), pixel)
-    if mode == "cubic":
-        return _cubic((place + 0.5) * scale - 0.5, source, pixel)
-    if mode == "linear":
-        return _tent(((place + 0.5) * scale - 0.5), source, pixel)
-    left = torch.floor(place * scale)
-    part = (place + 1) - (left + 1) / scale
-    return _tent(left + torch.where(part > 0, part - torch.floor(part), torch.zeros_like(part)), source, pixel)
+    return matrices(rule, source, target, shape)
 
 
-def _tent(position: Tensor, source: Tensor, pixel: Tensor) -> Tensor:
-    """Linear interpolation at `position` [n, out], held at the edges."""
-    held = torch.minimum(position.clamp_min(0.0), source - 1)
-    return (1.0 - _distance(held, pixel).abs()).clamp_min(0.0)
-
-
-def _area(start: Tensor, end: Tensor, pixel: Tensor) -> Tensor:
-    """The share of the interval [start, end] that each pixel covers."""
-    cover = _distance(end, pixel).clamp(0.0, 1.0) - _distance(start, pixel).clamp(0.0, 1.0)
-    kept = torch.where(cover > _NEGLIGIBLE, cover, torch.zeros_like(cover))
-    return kept / (end - start).clamp_min(_NEGLIGIBLE).to(torch.float32)[:, :, None]
-
-
-def _cubic(position: Tensor, source: Tensor, pixel: Tensor) -> Tensor:
-    """Keys' kernel with a = -0.75 over four pixels; those beyond an edge count as the edge."""
-    first = torch.floor(position)
-    t = (position - first).to(torch.float32)
-    a, u = _CUBIC, 1.0 - t
-    before = ((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a
-    at = ((a + 2) * t - (a + 3)) * t * t + 1
-    after = ((a + 2) * u - (a + 3)) * u * u + 1
-    weights = (before, at, after, 1.0 - before - at - after)
-    result = torch.zeros((*position.shape, len(pixel)), dtype=torch.float32, device=pixel.device)
-    for tap, weight in enumerate(weights):
-        place = torch.minimum((first + (tap - 1)).clamp_min(0.0), source - 1).to(torch.float32)
-        result = torch.where(place[:, :, None] == pixel, result + weight[:, :, None], result)
-    return result
-
-
-def _distance(position: Tensor, pixel: Tensor) -> Tensor:
-    """float32 [n, out, in]: position - pixel, without losing the fraction of a large position."""
-    whole = torch.floor(position)
-    return (whole.to(torch.float32)[:, :, None] - pixel) + (position - whole).to(torch.float32)[:, :, None]
-
-
-def _matlab(lengths: Sequence[tuple[int, int]], shape: tuple[int, int], device: torch.device) -> Tensor:
-    result = np.zeros((len(lengths), *shape), dtype=np.float32)
-    for row, (source, target) in enumerate(lengths):
-        if source == target:
-            result[row, np.arange(target), np.arange(target)] = 1.0
-            continue
-        index, weights = axis_weights(source, target)
-        np.add.at(result[row], (np.arange(target)[:, None], index), weights)
+def _ours(lines: Sequence[Line], axis: int, shape: tuple[int, int], device: torch.device) -> Tensor:
+    """MATLAB's bicubic and BSRGAN's decimation, from their taps, on the host."""
+    result = np.zeros((len(lines), *shape), dtype=np.float32)
+    for matrix, (draw, source) in zip(result, lines, strict=True):
+        target = (draw.height, draw.width)[axis]
+        index, weights = (
+            _decimation(draw, source, target) if isinstance(draw, DecimateDraw) else _bicubic(source, target)
+        )
+        np.add.at(matrix, (np.arange(target)[:, None], index), weights)
     return upload(result, torch.float32, device)
+
+
+def _bicubic(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    if source == target:
+        return np.arange(target)[:, None], np.ones((target, 1), dtype=np.float32)
+    index, weights = axis_weights(source, target)
+    return index.astype(np.int64), weights
+
+
+def _decimation(draw: DecimateDraw, source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Taps around every `stride`-th pixel, mirrored at the borders without repeating the edge."""
+    taps = draw.taps().astype(np.float32)
+    index = np.arange(target)[:, None] * draw.stride + np.arange(len(taps)) - len(taps) // 2
+    period = max(2 * (source - 1), 1)
+    index = index % period
+    return np.minimum(index, period - index) * (source > 1), np.broadcast_to(taps, (target, len(taps)))

@@ -11,10 +11,9 @@ def surrogate(smooth: Tensor, rounded: Tensor, straight_through: bool) -> Tensor
     return rounded.detach() + (smooth - smooth.detach()) if straight_through else rounded
 
 
-def shift_right(value: Tensor, bits: int, straight_through: bool = False) -> Tensor:
-    """(value + 2**(bits - 1)) >> bits of float64 integers: division by 2**bits, half rounded up."""
-    smooth = value * 2.0**-bits
-    return surrogate(smooth, torch.floor(smooth + 0.5), straight_through)
+def floor(value: Tensor, straight_through: bool) -> Tensor:
+    """Round down. `value` is a temporary: without a gradient it is overwritten."""
+    return surrogate(value, torch.floor(value), True) if straight_through else value.floor_()
 
 
 def half_to_even(value: Tensor, straight_through: bool = False) -> Tensor:
