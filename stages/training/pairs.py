@@ -74,12 +74,13 @@ def _patch(pairs: Pairs, sizes: NDArray[np.int64], patch: int, scale: int) -> tu
         size = f"{sizes[0][1]}x{sizes[0][0]}"
         raise StageError(f"data.patch: expected at most the LR size {size} of {pairs.artifact.label}, got {patch}")
     if len(small):
-        first = sorted(small.tolist(), key=lambda i: int(shortest[i]))[:3]
-        named = ", ".join(f"{pairs.key(i)} ({sizes[i][1]}x{sizes[i][0]})" for i in first)
+        images = pairs.column("image")
+        found = {str(images[i]): sizes[i] for i in small}
+        named = [f"{image[:16]} ({w}x{h})" for image, (h, w) in sorted(found.items(), key=lambda item: item[1].min())]
         raise StageError(
-            f"data.patch: expected at most the LR size, got {patch}; {len(small)} of {len(pairs)} pairs of "
-            f"{pairs.artifact.label} are smaller: {named}{', …' if len(small) > len(first) else ''}. "
-            f"Lower it to at most {int(shortest.min())}, or leave out photographs under {patch * scale} pixels "
-            "where they are ingested (min_size)"
+            f"data.patch: expected at most the LR size, got {patch}; of the photographs of {pairs.artifact.label} "
+            f"{len(named)} are smaller: {', '.join([*named[:3], *(['…'] if len(named) > 3 else [])])}. "
+            f"Lower it to at most {int(shortest.min())}, or leave out photographs under {patch * scale} pixels where they "
+            "are ingested (min_size)"
         )
     return patch, patch

@@ -1,0 +1,142 @@
+"""``degrade.pairs`` with ``online: true``: an artifact of rules, whose identity is what training would see."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from pipelines.keys import identity_config
+from pipelines.stage import Output, StageError
+from stages.data.rules import Rules
+from stages.data.tables import INDEX
+from stages.synthesis.pairs import DegradePairs
+from tests.support.harness import FolderArtifact, FolderWriter, run_stage
+from tests.support.pairs import SMALL, ingest, synthesise
+from tests.support.photos import copy_photos
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> FolderArtifact:
+    folder = tmp_path_factory.mktemp("images")
+    return ingest(folder / "run", copy_photos(folder / "photos"))
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory, images) -> FolderArtifact:
+    return synthesise(tmp_path_factory.mktemp("online"), images, online=True)
+
+
+def digest_of(folder, images, **config):
+    return synthesise(folder, images, **{"online": True, **config}).digest
+
+
+def test_no_pixel_is_stored_and_no_photograph_copied(images, artifact):
+    packs = {entry.sha256 for entry in images.manifest.entries if entry.name.endswith(".tar")}
+    content = [entry.name for entry in artifact.manifest.entries if not entry.derived]
+    carried = {entry.sha256 for entry in artifact.manifest.entries if entry.derived and entry.name != INDEX}
+    assert content == ["online.json", "probe.json"]
+    assert carried == packs
+    assert artifact.facets == {"role": "pairs", "scale": 4, "hr_size": 64, "online": True}
+    assert Rules.of(artifact).preset["name"] == SMALL["preset"]
+
+
+def test_renaming_and_repacking_photographs_changes_nothing(tmp_path, images, artifact):
+    photos = copy_photos(tmp_path / "photos")
+    (photos / "coffee.png").rename(photos / "cup.png")
+    Image.effect_noise((30, 70), 50).save(photos / "tiny.png")  # too small for a pair
+    other = ingest(tmp_path / "run", photos, buckets=2, min_size=16)
+    assert other.digest != images.digest
+    assert digest_of(tmp_path / "pairs", other) == artifact.digest
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"seed": 6}, {"scale": 2}, {"hr_size": 128}, {"preset": "bicubic"}, {"crops": 3}, {"shards": 2}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_what_training_would_see_is_identity(tmp_path, images, artifact, changed):
+    assert digest_of(tmp_path, images, **changed) != artifact.digest
+
+
+def test_photographs_and_their_splits_are_identity(tmp_path, artifact):
+    copy_photos(tmp_path / "photos")
+    moved = ingest(tmp_path / "moved", tmp_path / "photos", split={"val": 0, "test": 0.1})
+    copy_photos(tmp_path / "photos", "gravel.png")
+    more = ingest(tmp_path / "more", tmp_path / "photos")
+    assert len({digest_of(tmp_path / "a", moved), digest_of(tmp_path / "b", more), artifact.digest}) == 3
+
+
+def test_an_engine_that_makes_other_pixels_gives_another_artifact(tmp_path, images, artifact, monkeypatch):
+    """Else an edit of an operator, or another OpenCV, would leave a training cached that stored pairs would redo."""
+    from degrade import engine
+
+    def brighter(image, recipe, real=engine.render):
+        hr, lr = real(image, recipe)
+        return hr, lr | 1
+
+    monkeypatch.setattr(engine, "render", brighter)
+    assert digest_of(tmp_path, images) != artifact.digest
+
+
+def test_the_probe_takes_from_every_split_what_is_read_first(images, artifact):
+    rows = artifact.table().to_pylist()
+    firsts = {next(row["key"] for row in rows if row["split"] == split) for split in ("train", "val", "test")}
+    assert firsts <= set(json.loads(artifact.read("probe.json"))["pairs"])
+
+
+def test_the_report_gets_pictures_and_counts(tmp_path, images, artifact):
+    run = run_stage(DegradePairs, tmp_path, {**SMALL, "online": True}, {"images": images})
+    assert run.context.recorded == [(0, {"pairs": 12, "shards": 0, "images_too_small": 0})]
+    (part,) = DegradePairs.partitions(run.context.config, {"images": images}, {})
+    probe = replace(run.context, images={}, out={"pairs": FolderWriter(tmp_path / "probe", Output("samples"))})
+    DegradePairs().run_partition(probe, part)
+    keys = {name.partition("/")[0] for name in probe.images}
+    assert len(keys) == 4
+    assert set(probe.images) == {f"{key}/{what}" for key in keys for what in ("lr", "hr")}
+
+
+def test_a_presets_file_is_not_needed_where_the_pairs_are_made(tmp_path, images, artifact, monkeypatch):
+    from degrade.presets import load_preset
+
+    own = tmp_path / "own.yaml"
+    own.write_text(json.dumps(load_preset("real-esrgan").model_dump(mode="json")))
+    planned = DegradePairs.partitions
+
+    def on_the_driver(cls, config, inputs, sources):
+        parts = planned(config, inputs, sources)
+        own.unlink()
+        return parts
+
+    monkeypatch.setattr(DegradePairs, "partitions", classmethod(on_the_driver))
+    assert digest_of(tmp_path / "pairs", images, preset=str(own)) == artifact.digest
+
+
+def test_small_photographs_are_left_out_or_refused_as_ever(tmp_path, images):
+    config = {**SMALL, "hr_size": 304, "crops": 1, "online": True}
+    run = run_stage(DegradePairs, tmp_path, config, {"images": images})
+    assert run.context.recorded[-1][1] == {"pairs": 4, "shards": 0, "images_too_small": 2}
+    with pytest.raises(StageError, match="2 images have a side under hr_size 304"):
+        DegradePairs.partitions(DegradePairs.Config(**config, on_small="fail"), {"images": images}, {})
+
+
+def test_a_photograph_that_gives_no_pair_is_named(tmp_path, images):
+    ctx = run_stage(DegradePairs, tmp_path, {**SMALL, "online": True}, {"images": images}).context
+    (part,) = DegradePairs.partitions(ctx.config, {"images": images}, {})
+    ctx.read = lambda _: bytes(100)
+    with pytest.raises(StageError, match=rf"image {part.reads[0].name} \(pack-\d\d.tar\) gave no pair: cannot be dec"):
+        DegradePairs().run_partition(ctx, part)
+
+
+def test_keys_know_of_online_only_when_it_is_on():
+    stored, online = (identity_config(DegradePairs, DegradePairs.Config(online=on)) for on in (False, True))
+    assert "online" not in stored
+    assert online == {**stored, "online": True}
+
+
+def test_lossy_encodings_have_no_on_line_meaning():
+    with pytest.raises(ValueError, match=r"encoding.lr loses detail.*Leave `encoding` out"):
+        DegradePairs.Config(online=True, encoding={"lr": "jpeg"})
+    assert DegradePairs.Config(online=True, encoding={"hr": "webp"}).online
