@@ -18,14 +18,15 @@ from pipelines.events import Event
 from pipelines.executors.task import Needs, Outcome, Task, UnitKind
 from pipelines.failure import Failure
 from pipelines.fingerprint import package_fingerprint
+from pipelines.healing import first_difference, lost_bytes, readable_manifests
 from pipelines.inputs import InputArtifact
 from pipelines.ledger import needs_of
 from pipelines.libraries import library_versions
-from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of, missing_bytes
+from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of
 from pipelines.spec.model import StageSpec
 from pipelines.stage import Output, SourceFile
 from pipelines.store.keylog import Claim, compare_outputs
-from pipelines.store.parts import PartRow
+from pipelines.store.parts import PartRow, PartRows
 from pipelines.store.partwriter import PartWriter
 from pipelines.store.store import Store
 from pipelines.wording import some
@@ -83,7 +84,9 @@ class Building:
         self._table: PartWriter | None = None
         self._started = time.monotonic()
         self._resumed = assessment.state == "resume"
-        self._template = self._task(lineage_of(self.identity, assessment.log.rebuild_n if assessment.log else None))
+        self._healed = assessment.log.committed if assessment.log is not None and assessment.log.healing else None
+        self._before = PartRows()
+        self._template = self._task(lineage_of(self.identity, assessment.log.line if assessment.log else None))
 
     # -- units
 
@@ -98,7 +101,10 @@ class Building:
             self._refuse_unknown(work)
             self._work, self._done = work, len(work.keys) - len(work.missing)
             counts = {"total": len(work.keys), "done": self._done}
-            self._table = self.drive.store.parts(self.identity.family).writer()
+            parts = self.drive.store.parts(self.identity.family)
+            self._table = parts.writer()
+            if self._healed is not None:
+                self._before = parts.load()
             missing = [i for i in work.missing if self._only is None or work.partitions[i].id in self._only]
             self._waiting.extend(self._unit("partition", i) for i in missing)
             self._pass_on_if_complete()
@@ -174,6 +180,10 @@ class Building:
     def _partition_done(self, unit: Unit, outcome: Outcome) -> None:
         assert self._table is not None
         assert self._work is not None
+        difference = self._unlike_before(self._work.keys[unit.index], outcome)
+        if difference is not None:
+            self._unit_failed(unit, self._not_reproducible(f"{difference}; nothing was replaced"))
+            return
         made_by = f"{self.identity.key}/{self.claim.attempt}"
         entries = {slot: list(found) for slot, found in outcome.entries.items()}
         self._table.add(PartRow(self._work.keys[unit.index], entries, outcome.seconds, made_by, time.time()))
@@ -186,6 +196,14 @@ class Building:
             total=len(self._work.keys),
         )
         self._pass_on_if_complete()
+
+    def _unlike_before(self, key: str, outcome: Outcome) -> str | None:
+        """How a partition that runs to heal differs from what it was; then it must not replace it."""
+        if self._healed is None or key not in self._before:
+            return None
+        manifests = readable_manifests(self.drive.store, self._healed.outputs)
+        committed = {slot: manifest.entries for slot, manifest in manifests.items()}
+        return first_difference(outcome.entries, self._before[key].entries, committed)
 
     def _pass_on_if_complete(self) -> None:
         """When every partition is there, queue `finish`; when only some were asked for, stop here."""
@@ -287,22 +305,27 @@ class Building:
         stage again and fail again. What has lost its bytes cannot stand.
         """
         earlier = self._assessment.log.committed if self._assessment.log else None
-        if earlier is None or not reproducible or not earlier.meta.get("reproducible", True):
+        if earlier is None:
+            return False
+        if self._healed is None and not (reproducible and earlier.meta.get("reproducible", True)):
             return False
         difference = compare_outputs(self.drive.store, earlier.outputs, outputs)
         if difference is None:
             return False
-        kept = not missing_bytes(self.drive.store, earlier.outputs)
+        kept = not lost_bytes(self.drive.store, earlier.outputs)
         if kept:
             self.claim.commit(earlier.outputs, earlier.payload, {**earlier.meta, "kept": earlier.attempt})
         then = "the earlier result is kept" if kept else "the bytes of the earlier one are gone"
+        self.fail(self._not_reproducible(f"{difference}; {then}"))
+        return True
+
+    def _not_reproducible(self, difference: str) -> Failure:
         message = (
             f"{self.stage.name} is declared reproducible and came out different from an earlier build of the same key: "
-            f"{difference}; {then}. Look for time, unordered sets or unseeded randomness in {self.stage.uses}, "
+            f"{difference}. Look for time, unordered sets or unseeded randomness in {self.stage.uses}, "
             "and raise its `version` when it is mended"
         )
-        self.fail(Failure("user", "NotReproducible", message))
-        return True
+        return Failure("user", "NotReproducible", message)
 
     # -- details
 

@@ -51,6 +51,10 @@ class WrongStore(StoreError):
     exit_code = 2
 
 
+class Damaged(StoreError):
+    """Bytes of the store are not what was once written there; ``sharpline repair`` restores what can be made again."""
+
+
 class NewerSchema(StoreError):
     """A stored file was written by a newer Sharpline than this one."""
 

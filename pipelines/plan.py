@@ -19,6 +19,7 @@ from pipelines.errors import SharplineError, StageFailed, StoreError, UsageError
 from pipelines.failure import Failure
 from pipelines.fingerprint import CodeFingerprint, code_changes, fingerprint
 from pipelines.graph import Graph
+from pipelines.healing import lost_bytes, whole_rows, words
 from pipelines.history import History
 from pipelines.inputs import InputArtifact, StoredArtifact
 from pipelines.keys import family, lineage, partition_key, source_identity, stage_key, stage_payload
@@ -194,6 +195,8 @@ class Planner:
             return self._to_build(stage, identity, log, [Reason.rebuild("--rebuild was given")])
         if commit is not None and log.done:
             return self._committed(stage, identity, log, commit)
+        if commit is not None and log.healing:
+            return self._to_heal(stage, identity, log, str(lost_bytes(self.store, commit.outputs) or log.why))
         asked = [Reason.rebuild("a rebuild was asked for and has not finished")] if log.rebuild else []
         return self._to_build(stage, identity, log, asked)
 
@@ -238,17 +241,26 @@ class Planner:
     # -- committed
 
     def _committed(self, stage: StageSpec, identity: Identity, log: KeyState, commit: Commit) -> Assessment:
-        gone = missing_bytes(self.store, commit.outputs)
-        if not gone:
+        lost = lost_bytes(self.store, commit.outputs)
+        if not lost:
             drift = self._drift(stage, identity, log, commit)
             return Assessment(stage.name, stage.uses, "cached", drift, identity, dict(commit.outputs), log)
-        reason = Reason("lost", stage.name, None, None, f"committed, but its bytes are gone: {gone}", None)
         if commit.meta.get("reproducible", True):
-            return self._to_build(stage, identity, log, [reason])
+            return self._to_heal(stage, identity, log, str(lost))
+        reason = Reason("lost", stage.name, None, None, f"committed, but its bytes are gone: {lost}", None)
         advice = Reason(
             "lost", stage.name, None, None, f"it is not reproducible; `--rebuild {stage.name}` builds another", None
         )
         return Assessment(stage.name, stage.uses, "lost", (reason, advice), identity, None, log)
+
+    def _to_heal(self, stage: StageSpec, identity: Identity, log: KeyState, lost: str) -> Assessment:
+        """A committed stage of which bytes were lost: what is still there counts, in partitions."""
+        base = Assessment(stage.name, stage.uses, "run", (), identity, None, log)
+        found = self._with_progress(stage, identity, base)
+        text = f"committed, but its bytes are gone: {lost}"
+        if found.work is not None:
+            text = words(lost, len(found.work.keys), len(found.work.missing))
+        return replace(found, reasons=(Reason("lost", stage.name, None, None, text, None),))
 
     def _drift(self, stage: StageSpec, identity: Identity, log: KeyState, commit: Commit) -> tuple[Reason, ...]:
         """Advisory stages: code that changed since the commit and was not accepted."""
@@ -281,8 +293,8 @@ class Planner:
         total = horizon(stage.config)
         if total is None:
             return base
-        generation = self.generation(base)
-        steps = [s for s in self.store.checkpoints(lineage_of(identity, generation)).steps() if s <= total]
+        line = self._line(base)
+        steps = [s for s in self.store.checkpoints(lineage_of(identity, line)).steps() if s <= total]
         if not steps:
             return replace(base, total=float(total), unit="steps")
         reason = Reason("partition", stage.name, None, None, f"checkpoint at step {max(steps)} of {total}", None)
@@ -320,28 +332,20 @@ class Planner:
         generation = self.generation(base)
         if generation is not None:
             rows = [row for row in rows if _made_since(row, identity.key, generation)]
-        return Work(partitions, keys, frozenset(row.key for row in self._whole(rows)))
+        # Whether bytes are there is asked where it is cheap, and where they are known to be missing; else by the commit.
+        if self.store.is_local or (base.log is not None and base.log.committed is not None):
+            rows = whole_rows(self.store, rows)
+        return Work(partitions, keys, frozenset(row.key for row in rows))
 
-    def _whole(self, rows: Sequence[PartRow]) -> list[PartRow]:
-        """Rows whose bytes are all there, where asking is cheap; elsewhere the commit asks."""
-        if not self.store.is_local:
-            return list(rows)
-        entries = {row.key: [e.sha256 for found in row.entries.values() for e in found] for row in rows}
-        gone = self.store.blobs.missing([sha256 for found in entries.values() for sha256 in found])
-        return [row for row in rows if gone.isdisjoint(entries[row.key])]
-
-    def rebuild_due(self, name: str, assessment: Assessment) -> str | None:
-        """Why a rebuild must be written to the key log before a claim, if it must: asked for, or bytes are gone."""
-        if name in self._rebuild:
-            return "--rebuild was given"
+    def ask_to_rebuild(self, name: str, assessment: Assessment) -> None:
+        """Write to the key log, before a claim, that a committed stage is to be built again, if it is."""
         log = assessment.log
-        if log is not None and log.done and assessment.state in ("run", "resume"):
-            return next((reason.text for reason in assessment.reasons if reason.kind == "lost"), None)
-        return None
-
-    def rebuild_recorded(self, name: str) -> None:
-        """From now on the key log says that the stage is to be rebuilt."""
-        self._rebuild.discard(name)
+        if name in self._rebuild:
+            self.store.key_log(_key(assessment)).append_rebuild("--rebuild was given")
+            self._rebuild.discard(name)
+        elif log is not None and log.done and assessment.state in ("run", "resume"):
+            lost = next(reason.text for reason in assessment.reasons if reason.kind == "lost")
+            self.store.key_log(_key(assessment)).append_heal(lost)
 
     def earlier_signatures(self, name: str) -> list[str]:
         """Listings that earlier builds of the stage hashed, latest first."""
@@ -354,9 +358,16 @@ class Planner:
     def generation(self, assessment: Assessment) -> int | None:
         """The record number of the rebuild that is under way, if one is: older partial work does not count."""
         log = assessment.log
-        if log is not None and (assessment.name in self._rebuild or log.done):
+        if log is not None and assessment.name in self._rebuild:
             return log.next_n
         return log.rebuild_n if log else None
+
+    def _line(self, assessment: Assessment) -> int | None:
+        """The same for trainer state, which is not gone on with to heal either."""
+        log = assessment.log
+        if log is not None and (assessment.name in self._rebuild or log.done):
+            return log.next_n
+        return log.line if log else None
 
     # -- reasons
 
@@ -421,24 +432,14 @@ def needs_unselected(name: str, unchosen: Sequence[str]) -> str:
     return f"needs {', '.join(unchosen)}, not built yet and not selected; --select +{name} takes in what it needs"
 
 
-def missing_bytes(store: Store, outputs: Outputs) -> str:
-    """What is missing of committed artifacts, in words, or "": trees always, blobs where asking is cheap."""
-    for slot, tree in outputs.items():
-        if not store.trees.has(tree):
-            return f"{slot} (manifest {tree[:12]})"
-        if store.is_local:
-            manifest = store.trees.get(tree)
-            missing = store.blobs.missing([entry.sha256 for entry in manifest.entries])
-            if missing:
-                names = [entry.name for entry in manifest.entries if entry.sha256 in missing]
-                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-                return f"{slot}: {', '.join(names[:3])}{more}"
-    return ""
-
-
 def lineage_of(identity: Identity, generation: int | None) -> str:
     """Where trainer state lives: a rebuild starts its own line, so that it cannot resume what it replaces."""
     return identity.lineage if generation is None else digest([identity.lineage, "rebuild", generation])
+
+
+def _key(assessment: Assessment) -> str:
+    assert assessment.identity is not None
+    return assessment.identity.key
 
 
 def _made_since(row: PartRow, key: str, generation: int) -> bool:

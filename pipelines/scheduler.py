@@ -176,10 +176,7 @@ class Scheduler:
         key = assessment.identity.key
         self._show_life()
         log = self._drive.store.key_log(key)
-        why = self._planner.rebuild_due(name, assessment)
-        if why is not None:
-            log.append_rebuild(why)
-            self._planner.rebuild_recorded(name)
+        self._planner.ask_to_rebuild(name, assessment)
         claim = log.try_claim(self._holder)
         if claim is None:
             seen = log.state()

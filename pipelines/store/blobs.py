@@ -10,7 +10,9 @@ from pathlib import Path
 
 from pipelines.canonical import sha256_hex
 from pipelines.errors import StoreError
-from pipelines.store.cache import BlobCache
+from pipelines.store.cache import BlobCache, fetch
+from pipelines.store.copies import copy_hashed
+from pipelines.store.damage import look, set_aside
 from pipelines.store.objects import ObjectNotFound, ObjectStore
 
 REMOTE_THREADS = 32
@@ -24,13 +26,31 @@ class Blobs:
         self._cache = cache
 
     def add_file(self, path: Path) -> tuple[str, int]:
-        """Store the bytes of `path`, which is gone afterwards; (sha256, size in bytes)."""
+        """Store the bytes of `path`, which is gone afterwards; (sha256, size in bytes).
+
+        What lies there under its name in another size is not it, and makes way.
+        """
         sha256, size = hash_file(path)
-        if self.has(sha256):
+        stored = self._size(sha256)
+        if stored is not None and stored != size:
+            self.set_aside(sha256)
+        if stored == size:
             path.unlink()
         else:
             self._objects.put_file_if_absent(blob_key(sha256), path)
         return sha256, size
+
+    def set_aside(self, sha256: str) -> str | None:
+        """Make a blob whose bytes are not those of its name missing; the key under which they are kept.
+
+        None when there is nothing to do: it is missing already, or intact.
+        """
+
+        def sound(key: str) -> bool:
+            found = look(self._objects, key)
+            return found is not None and found.sha256 == sha256
+
+        return set_aside(self._objects, blob_key(sha256), sound)
 
     def add_bytes(self, data: bytes) -> tuple[str, int]:
         """Store `data`; (sha256, size in bytes)."""
@@ -43,13 +63,21 @@ class Blobs:
 
     def missing(self, sha256s: Iterable[str]) -> set[str]:
         """Those of `sha256s` that are not in the store."""
+        return {sha for sha, size in self.sizes(sha256s).items() if size is None}
+
+    def sizes(self, sha256s: Iterable[str]) -> dict[str, int | None]:
+        """Bytes of each of `sha256s` as the store says, None for what is not there. Nothing is read."""
         wanted = sorted(set(sha256s))
         if not wanted:
-            return set()
+            return {}
         if self._cache is None:
-            return {sha for sha in wanted if not self.has(sha)}
+            return {sha: self._size(sha) for sha in wanted}
         with ThreadPoolExecutor(min(REMOTE_THREADS, len(wanted))) as pool:
-            return {sha for sha, there in zip(wanted, pool.map(self.has, wanted), strict=True) if not there}
+            return dict(zip(wanted, pool.map(self._size, wanted), strict=True))
+
+    def _size(self, sha256: str) -> int | None:
+        found = self._objects.head(blob_key(sha256))
+        return None if found is None else found.size
 
     def open(self, sha256: str) -> Path:
         """A local read-only file: the blob itself, or for a remote store a verified copy in the local cache."""
@@ -60,6 +88,23 @@ class Blobs:
         if not path.is_file():
             raise _lost(sha256, self._objects)
         return path
+
+    def copy(self, sha256: str, size: int, path: Path) -> None:
+        """Write a blob of `size` bytes to the new file `path`, which is the caller's own to change.
+
+        A remote blob that is not in the local cache is not put there: it would take its space twice. Raises
+        StoreError when the blob is gone or its bytes are not those of its name.
+        """
+        here = self._cache.find(sha256) if self._cache is not None else self.open(sha256)
+        try:
+            came = copy_hashed(here, path) if here is not None else fetch(self._objects, blob_key(sha256), size, path)
+        except ObjectNotFound as error:
+            raise _lost(sha256, self._objects) from error
+        if came != sha256:
+            raise StoreError(
+                f"blob {sha256} in {self._objects.url} is damaged: its bytes have sha256 {came}; "
+                "`sharpline repair` rebuilds what it belongs to"
+            )
 
     def read(self, sha256: str, offset: int = 0, size: int | None = None) -> bytes:
         """At most `size` bytes from `offset` (None: up to the end), without fetching the rest."""

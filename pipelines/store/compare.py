@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipelines.artifact import Manifest
+from pipelines.errors import Damaged
 
 if TYPE_CHECKING:
     from pipelines.store.store import Store
@@ -24,7 +25,11 @@ def compare_outputs(store: Store, old: Mapping[str, str], new: Mapping[str, str]
             return f"output {slot!r} is {'new' if before is None else 'missing'}"
         if not store.trees.has(before):
             return f"output {slot!r} has digest {after[:12]}, it was {before[:12]} (whose manifest is gone)"
-        return f"output {slot!r}: {_difference(store.trees.get(before), store.trees.get(after))}"
+        try:
+            kept = store.trees.get(before)
+        except Damaged:
+            return f"output {slot!r} has digest {after[:12]}, it was {before[:12]} (whose manifest is damaged)"
+        return f"output {slot!r}: {_difference(kept, store.trees.get(after))}"
     return None
 
 

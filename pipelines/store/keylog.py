@@ -40,15 +40,16 @@ class KeyLog:
         self._records = records  # threads may share a log: each reads on from what it saw and none adds to another's
         return replay(records)
 
-    def try_claim(self, holder: Holder) -> Claim | None:
+    def try_claim(self, holder: Holder, *, though_done: bool = False) -> Claim | None:
         """Claim the key for a build.
 
         None when somebody holds it, when somebody else was faster, or when it is committed and no rebuild
-        was asked for: look at `state()` and decide about waiting, adopting or `take_over`.
+        was asked for: look at `state()` and decide about waiting, adopting or `take_over`. With `though_done`
+        a committed key is claimed too, by one who looks after its bytes: releasing it leaves the commit as it was.
         """
         while True:
             state = self.state()
-            if state.holder is not None or state.done:
+            if state.holder is not None or (state.done and not though_done):
                 return None
             claim = self._claim(state, holder)
             if claim is not None:
@@ -73,6 +74,12 @@ class KeyLog:
     def append_rebuild(self, why: str) -> None:
         """Ask for another build of a committed key, by an attempt that is yet to be claimed."""
         self._append_anywhere("rebuild", {"why": why})
+
+    def append_heal(self, why: str) -> None:
+        """Ask for the lost bytes of a committed key. Nothing happens where they, or a rebuild, were asked for."""
+        while not (state := self.state()).rebuild:
+            if self.append(state.next_n, "rebuild", {"why": why, "heal": True}):
+                return
 
     def append(self, n: int, kind: RecordKind, body: Mapping[str, Json]) -> bool:
         """Create record `n`; False when it exists. The random token tells two equal records apart."""

@@ -6,7 +6,9 @@ A log is the records 0, 1, 2, ... without gaps, each created once and never rewr
 * ``commit`` counts only when it names the open attempt; it closes it and replaces the earlier commit, and the
   accepts of that. Any other commit is void.
 * ``release`` counts only when it names the open attempt; it closes it.
-* ``rebuild`` asks for another commit; it is answered by the commit of an attempt claimed *after* it.
+* ``rebuild`` asks for another commit; it is answered by the commit of an attempt claimed *after* it. With ``heal``
+  in it, bytes of the commit were lost: finished partitions whose bytes are there still count, and any later
+  commit answers it, because a commit finds all of its bytes there. (Versions that do not know ``heal`` build all anew.)
 * ``accept`` adds a code fingerprint that is held equivalent for the commit before it.
 
 A record of a kind unknown to this version is skipped: a kind that older versions must not skip raises the schema.
@@ -62,8 +64,8 @@ class KeyState:
     """A key as its log tells it.
 
     `next_n` is the number of the next record. `holder` and `attempt` are those of the open claim, or None.
-    `rebuild` says that another commit was asked for, in record `rebuild_n` (None when it was not).
-    `accepted` are the code fingerprints accepted for `committed`.
+    `rebuild` says that another commit was asked for: a build from nothing in record `rebuild_n`, healing in record
+    `heal_n` (None when it was not). `accepted` are the code fingerprints accepted for `committed`.
     """
 
     next_n: int = 0
@@ -71,12 +73,28 @@ class KeyState:
     attempt: int | None = None
     committed: Commit | None = None
     rebuild_n: int | None = None
+    heal_n: int | None = None
     accepted: tuple[str, ...] = ()
     records: tuple[Record, ...] = field(default=(), repr=False)
 
     @property
     def rebuild(self) -> bool:
-        return self.rebuild_n is not None
+        return self.rebuild_n is not None or self.heal_n is not None
+
+    @property
+    def healing(self) -> bool:
+        """Whether lost bytes are to be restored, and nothing more was asked for."""
+        return self.heal_n is not None and self.rebuild_n is None
+
+    @property
+    def line(self) -> int | None:
+        """The record that asked for the build under way, if one did: what came before it is not gone on with."""
+        return self.rebuild_n if self.rebuild_n is not None else self.heal_n
+
+    @property
+    def why(self) -> str:
+        """Why another commit was asked for, in words; empty when it was not."""
+        return "" if self.line is None else str(self.records[self.line].body.get("why", ""))
 
     @property
     def done(self) -> bool:
@@ -102,7 +120,7 @@ def _after(state: KeyState, record: Record) -> KeyState:
     if record.kind == "release" and body["attempt"] == state.attempt:
         return replace(state, holder=None, attempt=None)
     if record.kind == "rebuild":
-        return replace(state, rebuild_n=record.n)
+        return replace(state, heal_n=record.n) if body.get("heal") else replace(state, rebuild_n=record.n)
     if record.kind == "accept":
         fingerprint = cast(str, body["fingerprint"])
         if fingerprint not in state.accepted:
@@ -122,4 +140,4 @@ def _committed(state: KeyState, record: Record) -> KeyState:
     )
     answered = state.rebuild_n is None or state.rebuild_n < commit.attempt
     rebuild_n = None if answered else state.rebuild_n
-    return replace(state, holder=None, attempt=None, committed=commit, rebuild_n=rebuild_n, accepted=())
+    return replace(state, holder=None, attempt=None, committed=commit, rebuild_n=rebuild_n, heal_n=None, accepted=())

@@ -11,20 +11,18 @@ from collections.abc import Mapping
 from typing import cast
 
 from pipelines.canonical import Json, JsonObject
-from pipelines.errors import NewerSchema, StoreError
+from pipelines.errors import Damaged, NewerSchema
 
 
 def check_schema(data: object, newest: int, where: str) -> None:
     """Refuse `data` unless it is a mapping whose ``schema`` is a number from 1 to `newest`.
 
-    `where` names the file in the message. Raises NewerSchema for a number above `newest`, StoreError for
+    `where` names the file in the message. Raises NewerSchema for a number above `newest`, Damaged for
     anything that was never written by us.
     """
     found = data.get("schema") if isinstance(data, Mapping) else None
     if type(found) is not int or found < 1:
-        raise StoreError(
-            f"{where}: expected a JSON object with a schema number, got {_short(data)}; the file is damaged"
-        )
+        raise Damaged(f"{where}: expected a JSON object with a schema number, got {_short(data)}; the file is damaged")
     if found > newest:
         raise NewerSchema(
             f"{where}: written by a newer Sharpline (schema {found}, this one reads up to {newest}); "
@@ -45,11 +43,11 @@ def json_line(data: object) -> bytes:
 
 
 def decode(raw: bytes, newest: int, where: str) -> JsonObject:
-    """Parse what :func:`encode` wrote. Raises StoreError when it is damaged, NewerSchema when it is too new."""
+    """Parse what :func:`encode` wrote. Raises Damaged, or NewerSchema when it is too new."""
     try:
         data = json.loads(raw)
     except ValueError as error:
-        raise StoreError(f"{where}: expected JSON, got {_short(raw)} ({error}); the file is damaged") from error
+        raise Damaged(f"{where}: expected JSON, got {_short(raw)} ({error}); the file is damaged") from error
     check_schema(data, newest, where)
     return cast(JsonObject, data)
 

@@ -7,6 +7,7 @@
     keys/ parts/ work/              what is known and half done about keys, partitions, trainings
     attempts/ runs/ latest/         what was observed; hints
     heartbeats/                     who is alive
+    damaged/                        wrong bytes that a repair has set aside; nothing reads them
 """
 
 from __future__ import annotations

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from pipelines.artifact import MANIFEST_SCHEMA, Manifest
-from pipelines.errors import StoreError
+from pipelines.canonical import JsonObject, sha256_hex
+from pipelines.errors import Damaged, NewerSchema, StoreError
 from pipelines.store.blobs import Blobs
+from pipelines.store.damage import set_aside
 from pipelines.store.objects import ObjectNotFound, ObjectStore
-from pipelines.store.schema import decode, encode
+from pipelines.store.schema import decode, encode, json_line
 
 REMEMBERED = 128  # manifests kept in memory: they never change
 
@@ -29,14 +31,14 @@ class Trees:
         digest = manifest.digest
         self._refuse_dangling(manifest)
         key = tree_key(digest)
-        data = encode(manifest.to_json())
+        data = manifest_bytes(manifest)
         if not self._objects.put_if_absent(key, data) and not self._intact(digest):
             self._objects.put(key, data)
             self._known.pop(digest, None)
         return digest
 
     def get(self, digest: str) -> Manifest:
-        """The manifest with this digest, verified. Raises StoreError when it is gone or damaged."""
+        """The manifest with this digest, verified. Raises StoreError when it is gone, Damaged when it is that."""
         known = self._known.get(digest)
         if known is not None:
             return known
@@ -49,6 +51,19 @@ class Trees:
     def has(self, digest: str) -> bool:
         return self._objects.head(tree_key(digest)) is not None
 
+    def set_aside(self, digest: str) -> str | None:
+        """Make a damaged manifest missing; the key under which it is kept. None when it is missing or intact."""
+
+        def sound(key: str) -> bool:
+            try:
+                read_manifest(self._objects.get(key), digest, key, exactly=True)
+            except Damaged:
+                return False
+            return True
+
+        self._known.pop(digest, None)
+        return set_aside(self._objects, tree_key(digest), sound)
+
     def _load(self, digest: str) -> Manifest:
         key = tree_key(digest)
         try:
@@ -57,18 +72,13 @@ class Trees:
             raise StoreError(
                 f"artifact {digest} is not in {self._objects.url}; `sharpline plan` says what would build it"
             ) from error
-        data = decode(raw, MANIFEST_SCHEMA, f"{self._objects.url}: {key}")
-        try:
-            manifest = Manifest.from_json(data)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{self._objects.url}: {key} is damaged: {error}") from error
-        if manifest.digest != digest:
-            raise StoreError(f"{self._objects.url}: {key} is damaged: its content has digest {manifest.digest}")
-        return manifest
+        return read_manifest(raw, digest, f"{self._objects.url}: {key}")
 
     def _intact(self, digest: str) -> bool:
         try:
             kept = self._load(digest)
+        except NewerSchema:
+            raise
         except StoreError:
             return False
         return not self._blobs.missing(entry.sha256 for entry in kept.entries)
@@ -94,3 +104,34 @@ def tree_key(digest: str) -> str:
     if len(digest) != 64 or digest.strip("0123456789abcdef"):
         raise StoreError(f"expected an artifact's digest (64 lower-case hex characters), got {digest!r}")
     return f"trees/{digest}.json"
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """A manifest as it is stored: one line of JSON that ends with a seal over all of it.
+
+    The digest covers content only; without the seal a flipped bit in a derived entry would go unseen.
+    """
+    body = manifest.to_json()
+    return encode({**body, "seal": sha256_hex(json_line(body))})
+
+
+def read_manifest(raw: bytes, digest: str, where: str, *, exactly: bool = False) -> Manifest:
+    """The manifest in `raw`, which lies at `where` and must have this digest. Raises Damaged, or NewerSchema.
+
+    Manifests without a seal are of earlier versions. `exactly` refuses bytes that mean the same and are not
+    those that were written.
+    """
+    data = decode(raw, MANIFEST_SCHEMA, where)
+    try:
+        manifest = Manifest.from_json(data)
+        found = manifest.digest
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"{where} is damaged: {error}") from error
+    if found != digest:
+        raise Damaged(f"{where} is damaged: its content has digest {found}")
+    body: JsonObject = {name: value for name, value in data.items() if name != "seal"}
+    if "seal" in data and data["seal"] != sha256_hex(json_line(body)):
+        raise Damaged(f"{where} is damaged: its derived entries are not those that were sealed")
+    if exactly and raw != (json_line(data) if "seal" in data else encode(manifest.to_json())):
+        raise Damaged(f"{where} is damaged: its bytes are not those that were written")
+    return manifest
