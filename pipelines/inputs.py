@@ -37,6 +37,11 @@ class StoredArtifact:
     def open(self, name: str) -> Path:
         return self._store.blobs.open(self.manifest.entry(name).sha256)
 
+    def copy(self, name: str, path: Path) -> None:
+        """Write entry `name` to the new file `path`, checked against its digest."""
+        entry = self.manifest.entry(name)
+        self._store.blobs.copy(entry.sha256, entry.size, path)
+
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         return self._store.blobs.read(self.manifest.entry(name).sha256, offset, size)
 

@@ -1,6 +1,7 @@
 """The ``sharpline`` command: a table of commands, each in a module of its own that is imported when it is called.
 
-Help lines stand in the table, so that ``sharpline --help`` imports no command, no pydantic and no Ray.
+Help lines stand in the table, so that ``sharpline --help`` imports no command, no pydantic and no Ray. Other
+packages add commands of their own (see ``pipelines.cli.plugins``).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from pipelines.cli.plugins import find_plugins
 from pipelines.errors import SharplineError
 
 COMMANDS: Final = {
@@ -22,6 +24,8 @@ COMMANDS: Final = {
     "validate": ("pipelines.cli.validate", "Check a spec and show all that is wrong with it."),
     "report": ("pipelines.cli.report", "Write the report of a run as one HTML page."),
     "runs": ("pipelines.cli.runs", "List the runs of a store."),
+    "inspect": ("pipelines.cli.inspect", "Look at what a stage has made: pictures, parameters, totals."),
+    "get": ("pipelines.cli.get", "Copy what a stage has made into a folder, with checksums."),
     "accept": ("pipelines.cli.accept", "Keep a trained result although its code has changed."),
     "stages": ("pipelines.cli.stages", "List what a spec can use, or explain one stage."),
     "schema": ("pipelines.cli.schema", "Print the JSON Schema of specs, for editors."),
@@ -31,19 +35,46 @@ COMMANDS: Final = {
 
 
 class LazyGroup(TyperGroup):
-    """A group that knows its commands by name and help line, and imports one when it is called."""
+    """A group that knows its commands by name and help line, and imports one when it is called.
+
+    Plug-ins are looked for when commands are listed, and when a name is not one of ours.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self._add_plugins()
+        return super().list_commands(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            self._add_plugins()
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if name is None else load_command(name), rest
 
+    def _add_plugins(self) -> None:
+        for name, plugin in find_plugins(COMMANDS).items():
+            self.commands.setdefault(name, TyperCommand(name, help=plugin.help))
+
 
 def load_command(name: str) -> Any:
-    """The real command behind `name`."""
-    module = importlib.import_module(COMMANDS[name][0])
-    own = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    own.command(name)(module.command)
-    return typer.main.get_command(own)
+    """The real command behind `name`, ours or a plug-in's. Raises UsageError for a plug-in that is broken."""
+    if name in COMMANDS:
+        return _as_command(name, importlib.import_module(COMMANDS[name][0]))
+    plugin = find_plugins(COMMANDS)[name]
+    module = plugin.load()
+    if not hasattr(module, "command") and not isinstance(getattr(module, "app", None), typer.Typer):
+        raise plugin.unusable(f"{plugin.module} has neither a function `command` nor a typer.Typer called `app`")
+    return _as_command(name, module)
+
+
+def _as_command(name: str, module: Any) -> Any:
+    """A module's function `command`, or its whole group `app`, as a command called `name`."""
+    own = typer.Typer(name=name, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    if hasattr(module, "command"):
+        own.command(name)(module.command)
+        return typer.main.get_command(own)
+    group = typer.main.get_group(module.app)
+    group.name = name
+    return group
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from pipelines.report.pictures import BUDGET, data_url, within_budget
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 MAX_GRAPH: Final = 240
 """Above this many stages a drawing helps nobody; the table is sorted and searchable instead."""
@@ -22,21 +23,19 @@ MAX_GRAPH: Final = 240
 
 def render(view: RunView, *, written: float | None = None, budget: int = BUDGET) -> str:
     """The page as text. `written` is the Unix time of the footer, `budget` the bytes of all embedded pictures."""
-    from markupsafe import Markup
-
-    environment = _environment()
-    source = environment.loader
-    assert source is not None
-    assets = {name: Markup(source.get_source(environment, name)[0]) for name in ("style.css", "report.js")}
     fitted = within_budget({id(p): p for p in _pictures(view)}, budget)
-    return environment.get_template("report.html.j2").render(
-        run=view,
-        drawing=draw(view),
-        charts={stage.name: charts_of(view, stage.name) for stage in view.stages if stage.curves},
-        url=lambda picture: data_url(fitted[id(picture)]),
-        style=assets["style.css"],
-        script=assets["report.js"],
-        written=time.time() if written is None else written,
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            run=view,
+            drawing=draw(view),
+            charts={stage.name: charts_of(view, stage.name) for stage in view.stages if stage.curves},
+            url=lambda picture: data_url(fitted[id(picture)]),
+            style=asset("style.css"),
+            script=asset("report.js"),
+            written=time.time() if written is None else written,
+        )
     )
 
 
@@ -63,8 +62,18 @@ def _pictures(view: RunView) -> Iterator[Picture]:
                 yield from pair.pictures
 
 
+def asset(name: str) -> Markup:
+    """A style sheet or script of the templates' folder, to be put into a page as it is."""
+    from markupsafe import Markup
+
+    environment = templates()
+    assert environment.loader is not None
+    return Markup(environment.loader.get_source(environment, name)[0])
+
+
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def templates() -> Environment:
+    """The template engine, with the filters that spell numbers and names."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -1,0 +1,1 @@
+"""Commands that the stages and the degradation library add to ``sharpline``."""

@@ -1,0 +1,7 @@
+"""Our commands by name: the module behind each and the line that ``sharpline --help`` shows. Imports nothing."""
+
+from __future__ import annotations
+
+COMMANDS = {
+    "degrade": ("stages.commands.degrade", "Look at presets, preview them, rebuild a pair from its record."),
+}
