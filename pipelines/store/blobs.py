@@ -106,23 +106,6 @@ class Blobs:
                 "`sharpline repair` rebuilds what it belongs to"
             )
 
-    def copy(self, sha256: str, size: int, path: Path) -> None:
-        """Write a blob of `size` bytes to the new file `path`, which is the caller's own to change.
-
-        A remote blob that is not in the local cache is not put there: it would take its space twice. Raises
-        StoreError when the blob is gone or its bytes are not those of its name.
-        """
-        here = self._cache.find(sha256) if self._cache is not None else self.open(sha256)
-        try:
-            came = copy_hashed(here, path) if here is not None else fetch(self._objects, blob_key(sha256), size, path)
-        except ObjectNotFound as error:
-            raise _lost(sha256, self._objects) from error
-        if came != sha256:
-            raise StoreError(
-                f"blob {sha256} in {self._objects.url} is damaged: its bytes have sha256 {came}; "
-                "`sharpline repair` rebuilds what it belongs to"
-            )
-
     def read(self, sha256: str, offset: int = 0, size: int | None = None) -> bytes:
         """At most `size` bytes from `offset` (None: up to the end), without fetching the rest."""
         key = blob_key(sha256)
