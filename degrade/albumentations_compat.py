@@ -11,10 +11,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from threading import Lock
 from types import ModuleType
 
 _UPDATE = "NO_ALBUMENTATIONS_UPDATE"
 _OPTIONAL = "albumentations.pytorch"
+_LOCK = Lock()  # threads of a training loader may render their first pairs at the same moment
 
 
 @lru_cache(maxsize=1)
@@ -37,17 +39,18 @@ def pixel() -> ModuleType:
 
 @contextmanager
 def _without_torch() -> Iterator[None]:
-    before = os.environ.get(_UPDATE)
-    os.environ[_UPDATE] = "1"
-    hide = _OPTIONAL not in sys.modules
-    if hide:
-        sys.modules[_OPTIONAL] = None  # type: ignore[assignment]  # Python's way to make an import fail; it is optional
-    try:
-        yield
-    finally:
+    with _LOCK:
+        before = os.environ.get(_UPDATE)
+        os.environ[_UPDATE] = "1"
+        hide = _OPTIONAL not in sys.modules
         if hide:
-            del sys.modules[_OPTIONAL]
-        if before is None:
-            del os.environ[_UPDATE]
-        else:
-            os.environ[_UPDATE] = before
+            sys.modules[_OPTIONAL] = None  # type: ignore[assignment]  # Python's way to make an import fail
+        try:
+            yield
+        finally:
+            if hide:
+                del sys.modules[_OPTIONAL]
+            if before is None:
+                del os.environ[_UPDATE]
+            else:
+                os.environ[_UPDATE] = before

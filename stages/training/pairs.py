@@ -80,7 +80,7 @@ def _patch(pairs: Pairs, sizes: NDArray[np.int64], patch: int, scale: int) -> tu
         raise StageError(
             f"data.patch: expected at most the LR size, got {patch}; of the photographs of {pairs.artifact.label} "
             f"{len(named)} are smaller: {', '.join([*named[:3], *(['…'] if len(named) > 3 else [])])}. "
-            f"Lower it to at most {int(shortest.min())}, or leave out photographs under {patch * scale} pixels where they "
-            "are ingested (min_size)"
+            f"Lower it to at most {int(shortest.min())}, or leave out photographs under {patch * scale} pixels "
+            "where they are ingested (min_size)"
         )
     return patch, patch
