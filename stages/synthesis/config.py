@@ -89,9 +89,12 @@ class PairsConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _preset_takes_whole_photographs(self) -> PairsConfig:
+    def _preset_fits(self) -> PairsConfig:
         preset = _preset_here(self.preset)
-        if self.hr_size == "whole" and preset is not None and preset.crop.mode == "rescaled":
+        if preset is None:
+            return self
+        preset.check_scale(self.scale)
+        if self.hr_size == "whole" and preset.crop.mode == "rescaled":
             raise ValueError(
                 f"preset {preset.name!r} resizes every photograph to the HR size (crop.mode: rescaled), "
                 "so hr_size: whole has no meaning; give a number, or choose a preset with crop.mode: native"

@@ -44,8 +44,8 @@ class DegradePairs(Stage):
     name = "degrade.pairs"
     Config = PairsConfig
     inputs: ClassVar[Mapping[str, Input]] = {"images": Input("images", "photographs to crop and degrade")}
-    # pillow encodes WebP; scipy's Bessel function decides the taps of sinc kernels.
-    libraries: ClassVar[tuple[str, ...]] = ("numpy", "opencv-python-headless", "pillow", "scipy")
+    # albumentations over-sharpens, pillow encodes WebP, scipy's Bessel function decides the taps of sinc kernels.
+    libraries: ClassVar[tuple[str, ...]] = ("albumentations", "numpy", "opencv-python-headless", "pillow", "scipy")
 
     @classmethod
     def outputs(cls, config: PairsConfig, inputs: InputFacets) -> Mapping[str, Output]:

@@ -134,6 +134,7 @@ def test_a_cut_mirrored_or_sharpened_photograph_is_not_its_original(tmp_path):
         ({"encoding": {"lr": "original"}}, "Input should be 'png', 'webp' or 'jpeg'"),
         ({"hr_size": "whole", "preset": "resshift"}, "hr_size: whole has no meaning; give a number, or choose"),
         ({"hr_size": "all"}, "whole"),
+        ({"preset": "real-esrgan-x2"}, "preset 'real-esrgan-x2' is made for scale 2 and got 4; say scale: 2"),
     ],
 )
 def test_what_makes_no_sense_is_refused(config, message):

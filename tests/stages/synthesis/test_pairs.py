@@ -20,7 +20,7 @@ from stages.synthesis.pairs import DegradePairs
 from stages.synthesis.shards import Cut, shard_of
 from tests.support.harness import FolderArtifact, run_stage
 from tests.support.pairs import SMALL, ingest, synthesise
-from tests.support.photos import copy_photos
+from tests.support.photos import bundled, copy_photos
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,32 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 
 # ---------------------------------------------------------------- bytes
+
+
+MEMORY = """
+import json, sys
+from pathlib import Path
+from pipelines.artifact import Manifest
+from tests.support.harness import FolderArtifact, run_stage
+from stages.synthesis.pairs import DegradePairs
+images = FolderArtifact("images", Path(sys.argv[2]), Manifest.from_json(json.loads(sys.argv[3])))
+run_stage(DegradePairs, Path(sys.argv[1]), {"hr_size": 512, "crops": 2, "shards": 1}, {"images": images})
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_a_worker_on_photographs_of_four_megapixels_stays_small(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg"):
+        photo = Image.open(bundled(name)).convert("RGB").resize((2304, 1792))
+        photo.save(tmp_path / "photos" / name, compress_level=1)
+    large = ingest(tmp_path / "images", tmp_path / "photos", buckets=1)
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", MEMORY, str(tmp_path / "run"), str(large.folder)]
+    command.append(json.dumps(large.manifest.to_json()))
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert int(done.stdout) / 1024 < 300  # 205 measured; one such photograph as float32 is 50
 
 
 def test_partition_order_does_not_matter(tmp_path, images, pairs):
