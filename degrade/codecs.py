@@ -11,7 +11,8 @@ from degrade.errors import DegradeError
 
 def to_uint8(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Round float32 code values to uint8, half to even, saturating at 0 and 255."""
-    return np.asarray(cv2.convertScaleAbs(np.clip(image, 0.0, 255.0)), dtype=np.uint8)
+    rounded = cv2.addWeighted(image, 1.0, image, 0.0, 0.0, dtype=cv2.CV_8U)  # OpenCV's one pass that does all of it
+    return np.asarray(rounded, dtype=np.uint8)
 
 
 def jpeg(image: NDArray[np.float32], quality: int) -> NDArray[np.float32]:
@@ -20,9 +21,9 @@ def jpeg(image: NDArray[np.float32], quality: int) -> NDArray[np.float32]:
     done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise DegradeError(f"OpenCV could not encode a {image.shape[1]} x {image.shape[0]} image as JPEG")
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     assert decoded is not None  # it was encoded two lines above
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.float32)
+    return decoded.astype(np.float32)
 
 
 def webp(image: NDArray[np.float32], quality: int) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from degrade.augment import symmetry
 from degrade.codecs import to_uint8
 from degrade.errors import DegradeError
+from degrade.memory import keep_freed_memory
 from degrade.recipe import Recipe
 from degrade.threads import one_thread
 from degrade.usm import sharpen
@@ -24,6 +25,7 @@ def render(image: Pixels, recipe: Recipe) -> tuple[Pixels, Pixels]:
     process and thread setting, for equal library versions and CPU family. Raises :class:`DegradeError` for an image
     of another size or type.
     """
+    keep_freed_memory()
     with one_thread():
         hr, state = prepare(image, recipe)
         for step in recipe.steps:
@@ -47,7 +49,7 @@ def prepare(image: Pixels, recipe: Recipe) -> tuple[Pixels, NDArray[np.float32]]
     rows, columns = recipe.hr_shape
     inside = np.s_[top : top + rows, left : left + columns]
     if recipe.hr == "sharpened":
-        return to_uint8(np.ascontiguousarray(start[inside])), start
+        return to_uint8(start[inside]), start
     return context[inside].copy(), start
 
 
@@ -55,7 +57,7 @@ def finish(state: NDArray[np.float32], recipe: Recipe) -> Pixels:
     """Cut the LR crop out of its context and round to 8 bits."""
     rows, columns = recipe.lr_shape
     top, left = (at // recipe.scale for at in recipe.inner)
-    return to_uint8(np.ascontiguousarray(state[top : top + rows, left : left + columns]))
+    return to_uint8(state[top : top + rows, left : left + columns])
 
 
 def _check(image: Pixels, recipe: Recipe) -> None:

@@ -7,6 +7,7 @@ pixel; x runs along columns, y along rows. Equal to basicsr's kernels to 1e-6 (t
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,28 +60,65 @@ def sinc(size: int, omega: float) -> Kernel:
     return _normalised(kernel)
 
 
-def trimmed(kernel: Kernel, tolerance: float = 1e-7) -> Kernel:
+def trimmed(kernel: Kernel, tolerance: float = 1e-5) -> Kernel:
     """Drop the outer rings whose weights sum to less than `tolerance` (in absolute value), and normalise again.
 
     A sigma of 0.4 in 21 x 21 taps is a 5 x 5 kernel: what is dropped moves no pixel by more than 255 * tolerance.
     """
-    magnitude = np.abs(kernel)
-    ring = 0
-    while kernel.shape[0] - 2 * (ring + 1) >= 1:
-        inner = magnitude[ring + 1 : -ring - 1, ring + 1 : -ring - 1]
-        if magnitude.sum() - inner.sum() > tolerance:
-            break
-        ring += 1
-    return _normalised(kernel[ring : kernel.shape[0] - ring, ring : kernel.shape[1] - ring])
+    half = kernel.shape[0] // 2
+    distance = np.abs(axis(kernel.shape[0])).astype(np.intp)
+    rings = np.maximum(distance[:, None], distance[None, :])
+    mass = np.bincount(rings.ravel(), np.abs(kernel).ravel())
+    outside = np.cumsum(mass[:0:-1])  # of the last ring, the last two, and so on; the centre stays
+    drop = int(np.count_nonzero(outside <= tolerance))
+    size = 2 * half + 1
+    return _normalised(kernel[drop : size - drop, drop : size - drop])
 
 
-def trimmed_taps(taps: NDArray[np.float64], tolerance: float = 1e-7) -> NDArray[np.float64]:
+def trimmed_taps(taps: NDArray[np.float64], tolerance: float = 1e-5) -> NDArray[np.float64]:
     """:func:`trimmed` for one dimension."""
     magnitude = np.abs(taps)
     tails = np.cumsum(magnitude)[: len(taps) // 2] * 2
     drop = int(np.count_nonzero(tails <= tolerance))
     kept = taps[drop : len(taps) - drop]
     return _normalised(kept)
+
+
+def low_rank(kernel: Kernel, most: int, tolerance: float) -> tuple[Kernel, Kernel] | None:
+    """Factors ([rank, size], [rank, size]) of columns and rows whose outer products sum to `kernel`.
+
+    None when the kernel is not symmetric about its centre, or when more than `most` are needed to leave out no more
+    than `tolerance` in absolute values. A kernel that is symmetric about its centre maps even functions to even ones
+    and odd ones to odd ones, so its two halves are decomposed by themselves: every factor is then exactly
+    symmetric or antisymmetric, which a filter applies at half the cost of a general one.
+    """
+    if np.abs(kernel - kernel[::-1, ::-1]).max() > 1e-12:
+        return None
+    parts = [_decomposed(kernel, basis) for basis in _even_and_odd(kernel.shape[0])]
+    values, columns, rows = (np.concatenate([part[index] for part in parts]) for index in range(3))
+    order = np.argsort(-values, kind="stable")
+    if np.linalg.norm(values[order[most:]]) > tolerance:  # the Frobenius norm of the rest, which its sum exceeds
+        return None
+    strongest = order[:most]
+    columns, rows = columns[strongest] * values[strongest, None], rows[strongest]
+    rest = np.abs(kernel - np.cumsum(columns[:, :, None] * rows[:, None, :], axis=0)).sum(axis=(1, 2))
+    enough = np.flatnonzero(rest <= tolerance)
+    return (columns[: enough[0] + 1], rows[: enough[0] + 1]) if enough.size else None
+
+
+def _decomposed(kernel: Kernel, basis: Kernel) -> tuple[Kernel, Kernel, Kernel]:
+    """Singular values, columns and rows [count, size] of `kernel` among the functions of `basis` [count, size]."""
+    left, values, right = np.linalg.svd(basis @ kernel @ basis.T)
+    return values, left.T @ basis, right @ basis
+
+
+@lru_cache(maxsize=64)
+def _even_and_odd(size: int) -> tuple[Kernel, Kernel]:
+    """Orthonormal bases [count, size] of the even and of the odd functions on an odd number of taps."""
+    half = size // 2
+    side = np.eye(half, size) * math.sqrt(0.5)
+    centre = np.eye(1, size, half)
+    return np.concatenate([side + side[:, ::-1], centre]), side - side[:, ::-1]
 
 
 def _normalised(weights: Kernel) -> Kernel:
