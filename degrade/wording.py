@@ -12,10 +12,10 @@ from importlib import resources
 from degrade.operators.base import Draw, Size
 from degrade.recipe import Recipe
 
-UNITS = {
-    "amount": "", "angle": "rad", "length": "px", "omega": "rad/px", "radius": "px", "sigma": "", "sigma_x": "px",
-    "sigma_y": "px", "size": "taps", "theta": "rad", ("gaussian", "sigma"): "of 255", ("jpeg", "quality"): "of 100",
-    ("webp", "quality"): "of 100",
+UNITS: dict[str | tuple[str, str], str] = {
+    "length": "px", "omega": "rad/px", "overshoot": "of 255", "quality": "of 100", "radius": "px", "sigma_x": "px",
+    "sigma_y": "px", "size": "taps", "softness": "px", "theta": "rad", "threshold": "of 255",
+    ("decimate", "sigma"): "px", ("gaussian", "sigma"): "of 255", ("halo", "sigma"): "px",
 }  # fmt: skip
 """Unit of a drawn parameter, by (op, name) or by name; none for what has no unit."""
 

@@ -21,7 +21,9 @@ def command(
     image: Annotated[Path, typer.Argument(help="A photograph.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.png", help="Where the sheet goes.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=200, help="How many pairs.")] = 12,
-    scale: Annotated[int, typer.Option(min=1, max=16, help="How many times smaller LR is.")] = 4,
+    scale: Annotated[
+        int | None, typer.Option(min=1, max=16, help="How many times smaller LR is (default: the preset's, or 4).")
+    ] = None,
     hr_size: Annotated[int, typer.Option(min=8, help="Side of the HR crop in pixels.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="As in `degrade.pairs`: the same pairs as there.")] = 0,
 ) -> None:
@@ -38,12 +40,13 @@ def command(
         raise UsageError(f"-o {out}: expected a file name that ends in .png")
     try:
         chosen = load_preset(preset)
-        cells = list(_cells(chosen, image, count, scale, hr_size, seed))
+        times = scale or chosen.scale or 4
+        cells = list(_cells(chosen, image, count, times, hr_size, seed))
     except OSError as error:
         raise UsageError(f"{image}: cannot be read: {error.strerror or error}") from error
     except (DegradeError, Undecodable) as error:
         raise UsageError(f"{image}: {error}" if isinstance(error, Undecodable) else str(error)) from error
-    subtitle = f"{image.name}, {count} pairs, scale {scale}, HR {hr_size} px, seed {seed}"
+    subtitle = f"{image.name}, {count} pairs, scale {times}, HR {hr_size} px, seed {seed}"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(contact_sheet(cells, chosen.name, subtitle))
     typer.echo(f"{out}: {count} pairs of {chosen.name}")

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipelines.errors import UsageError
 
@@ -41,11 +41,11 @@ class Condition:
 class Rows:
     """The rows of a Parquet index for which all conditions hold, in batches of bounded size."""
 
-    def __init__(self, path: Path, where: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path | BinaryIO, where: Sequence[str] = ()) -> None:
         import pyarrow.parquet
 
         # Without read-ahead a batch costs its own pages only: a row group of a large index is hundreds of megabytes.
-        self.file = pyarrow.parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
+        self.file = pyarrow.parquet.ParquetFile(path, memory_map=not hasattr(path, "read"), pre_buffer=False)
         self.schema = self.file.schema_arrow
         self.total: int = self.file.metadata.num_rows
         self._conditions = [read_condition(text, self.schema) for text in where]

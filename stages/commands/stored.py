@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from pipelines.errors import UsageError
 if TYPE_CHECKING:
     from degrade.recipe import Recipe
     from pipelines.lookup import Built
+    from pipelines.stage import Artifact
 
 MOST = 5  # keys that an error lists
 
@@ -81,6 +82,13 @@ def from_built(built: Built, key: str) -> Stored:
     """The sample of a `samples` artifact whose key is `key` or begins with it, read by its index."""
     import pyarrow.parquet as parquet
 
+    from stages.data.rules import is_online
+
+    if is_online(built.artifact):
+        raise UsageError(
+            f"{built.stage}: its pairs are made on line and none is stored, so there is nothing to compare with; "
+            f"`sharpline inspect SPEC {built.stage} -o FILE.html` shows some of them"
+        )
     names = ["key", "shard", *(f"{part}_{what}" for part in ("hr", "lr", "json") for what in ("offset", "size")),
              "hr_ext", "lr_ext"]  # fmt: skip
     try:
@@ -91,10 +99,14 @@ def from_built(built: Built, key: str) -> Stored:
     except KeyError as error:
         raise UsageError(f"{built.stage}: this is no set of pairs, it has no index ({error})") from error
     rows = {row["key"]: row for row in table.to_pylist()}
-    row = rows[one_key(key, list(rows), built.stage)]
+    return stored_at(built.artifact, rows[one_key(key, list(rows), built.stage)])
+
+
+def stored_at(artifact: Artifact, row: Mapping[str, Any]) -> Stored:
+    """The sample that a row of the index describes (key, shard, offsets, sizes and extensions of its members)."""
 
     def read(part: str) -> bytes:
-        return built.artifact.read(row["shard"], row[f"{part}_offset"], row[f"{part}_size"])
+        return artifact.read(row["shard"], row[f"{part}_offset"], row[f"{part}_size"])
 
     hr, lr = (Member(row[f"{part}_ext"], read(part)) for part in ("hr", "lr"))
     return Stored(row["key"], row["shard"], read("json"), hr, lr)
