@@ -57,10 +57,23 @@ def test_any_zoom_fits_its_photograph_and_is_never_beyond_the_range(scales, extr
     drawn = recipe(str(limits), crop, size, hr_size, scale)
     highest = max(limits[1], hr_size / min(size))
     assert max(zooms(drawn)) <= highest + 1e-9
+    rows, columns = drawn.rescaled or drawn.box[2:]
+    native = drawn.box[2] / rows, drawn.box[3] / columns  # whole pixels apart: two of the box, one of the photograph
+    assert abs(native[0] - native[1]) <= (2 + 2 * max(native)) / min(rows, columns)
     assert Recipe.from_json(drawn.to_json()) == drawn
     hr, lr = render(np.random.default_rng(crop).integers(0, 256, (*size, 3)).astype(np.uint8), drawn)
     assert hr.shape == (hr_size, hr_size, 3)
     assert lr.shape == (hr_size // scale, hr_size // scale, 3)
+
+
+def test_zoomed_crops_cover_the_photograph():
+    drawn = [recipe("[0.5, 0.5]", crop) for crop in range(600)]
+    transposing = ("t", "r90", "r270", "hvt")
+    upright = [one for one in drawn if one.symmetry not in (*transposing, "v", "r180")]
+    tops = [one.box[0] + 2 * one.inner[0] for one in upright]  # of 400 rows an HR crop takes 192
+    assert len(tops) > 100
+    assert stats.kstest(tops, stats.uniform(0, 208).cdf).pvalue > 0.001
+    assert stats.kstest(tops, stats.uniform(0, 270).cdf).pvalue < 1e-4
 
 
 def test_a_photograph_that_is_just_large_enough_is_not_zoomed():
