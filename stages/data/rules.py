@@ -28,9 +28,9 @@ class Rules:
     scale: int
     hr_size: int | None
 
-    def write(self, path: Path, pairs: JsonObject) -> None:
-        """Write ``online.json``; `pairs` says which pairs these rules are for."""
-        text = {"schema": SCHEMA, **vars(self), "pairs": pairs}
+    def write(self, path: Path, photographs: str) -> None:
+        """Write ``online.json``; `photographs` is a digest of what the rules are for."""
+        text = {"schema": SCHEMA, **vars(self), "photographs": photographs}
         path.write_text(json.dumps(text, sort_keys=True, indent=1) + "\n", encoding="utf-8")
 
     @classmethod

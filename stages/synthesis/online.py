@@ -95,7 +95,7 @@ def _show(ctx: Context, key: str, lr: Pixels, hr: Pixels) -> None:
 
 def assemble(ctx: Context, plan: Plan, parts: Sequence[PartitionResult]) -> int:
     """Write the artifact from the probe and the image index; the number of pairs of one epoch."""
-    from stages.data.rules import Rules
+    from stages.data.rules import RULES, Rules
     from stages.data.tables import INDEX, write_table
 
     config: PairsConfig = ctx.config
@@ -109,9 +109,8 @@ def assemble(ctx: Context, plan: Plan, parts: Sequence[PartitionResult]) -> int:
     index = _pairs(photographs)
     preset = probe.partition.params["preset"]
     assert isinstance(preset, dict)
-    # `shards` decides the order of the pairs, and with that which of them a training step sees.
-    pairs: JsonObject = {"photographs": digest([*lines]), "shards": config.shards, "budget": config.shard_samples}
-    Rules(preset, config.seed, config.scale, config.cut.hr_size).write(out.path("online.json"), pairs)
+    # Their order too is content: it decides which pair a training step sees, and is all that shards mean here.
+    Rules(preset, config.seed, config.scale, config.cut.hr_size).write(out.path(RULES), digest([*lines]))
     write_table(index, out.path(INDEX, derived=True))
     for pack in photographs["pack"].unique().to_pylist():
         out.keep(replace(images.manifest.entry(pack), derived=True))

@@ -12,6 +12,7 @@ from pipelines.keys import identity_config
 from pipelines.stage import Output, StageError
 from stages.data.rules import Rules
 from stages.data.tables import INDEX
+from stages.synthesis import online
 from stages.synthesis.pairs import DegradePairs
 from tests.support.harness import FolderArtifact, FolderWriter, run_stage
 from tests.support.pairs import SMALL, ingest, synthesise
@@ -81,10 +82,13 @@ def test_an_engine_that_makes_other_pixels_gives_another_artifact(tmp_path, imag
     assert digest_of(tmp_path, images) != artifact.digest
 
 
-def test_the_probe_takes_from_every_split_what_is_read_first(images, artifact):
+def test_the_probe_takes_from_every_split_what_is_read_first(tmp_path, images, monkeypatch):
+    """So whoever opens a split and reads its first pair knows whether the pixels are those that were planned."""
+    monkeypatch.setattr(online, "PROBES", 1)
+    artifact = synthesise(tmp_path, images, online=True)
     rows = artifact.table().to_pylist()
     firsts = {next(row["key"] for row in rows if row["split"] == split) for split in ("train", "val", "test")}
-    assert firsts <= set(json.loads(artifact.read("probe.json"))["pairs"])
+    assert set(json.loads(artifact.read("probe.json"))["pairs"]) == firsts
 
 
 def test_the_report_gets_pictures_and_counts(tmp_path, images, artifact):
@@ -131,9 +135,9 @@ def test_a_photograph_that_gives_no_pair_is_named(tmp_path, images):
 
 
 def test_keys_know_of_online_only_when_it_is_on():
-    stored, online = (identity_config(DegradePairs, DegradePairs.Config(online=on)) for on in (False, True))
-    assert "online" not in stored
-    assert online == {**stored, "online": True}
+    off, on = (identity_config(DegradePairs, DegradePairs.Config(online=value)) for value in (False, True))
+    assert "online" not in off
+    assert on == {**off, "online": True}
 
 
 def test_lossy_encodings_have_no_on_line_meaning():
