@@ -33,15 +33,21 @@ def disc(radius: float, softness: float = 0.0) -> Kernel:
 def _quarter(radius: float, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Area of the disc around the origin within [0, x] x [0, y]: a rectangle, and what is below the arc after it."""
     x, y = np.minimum(x, radius), np.minimum(y, radius)
-    corner = np.minimum(x, np.sqrt(radius**2 - y**2))
+    corner = np.minimum(x, _arc(radius, y))
 
     def below(end: NDArray[np.float64]) -> NDArray[np.float64]:
-        sector = radius**2 * np.arcsin(np.minimum(end / radius, 1.0))
-        area: NDArray[np.float64] = (end * np.sqrt(np.maximum(radius**2 - end**2, 0.0)) + sector) / 2.0
+        height = _arc(radius, end)
+        area: NDArray[np.float64] = (end * height + radius**2 * np.arctan2(end, height)) / 2.0
         return area
 
     inside: NDArray[np.float64] = corner * y + below(x) - below(corner)
     return inside
+
+
+def _arc(radius: float, at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The other coordinate of the circle, for `at` in [0, radius]; as a product, which rounding makes not negative."""
+    height: NDArray[np.float64] = np.sqrt((radius - at) * (radius + at))
+    return height
 
 
 def line(length: float, theta: float, asymmetry: float = 0.0) -> Kernel:

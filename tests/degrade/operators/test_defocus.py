@@ -33,6 +33,14 @@ def test_every_tap_is_the_covered_area_of_its_pixel(radius):
     np.testing.assert_allclose(kernel, counted / counted.sum(), atol=2e-4)
 
 
+def test_no_radius_meets_the_rounding_of_a_square_root():
+    """Where the edge of a pixel touches the rim the root is of nothing, and must not be of less."""
+    for radius in [*np.arange(0.01, 12, 0.01), *np.arange(0.5, 50, 0.5)]:
+        kernel = disc(float(radius))
+        assert np.isfinite(kernel).all()
+        assert np.abs(kernel - kernel.T).max() < 1e-12
+
+
 @settings(max_examples=60, deadline=None)
 @given(RADII, st.one_of(st.just(0.0), st.floats(0.3, 2.0)))
 def test_kernels_are_centred_sum_to_one_and_are_symmetric(radius, softness):
