@@ -10,6 +10,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from degrade.batched.borders import Extent, replicate, take
 from degrade.batched.rounding import floor, saturate
@@ -71,15 +72,17 @@ def repeat(planes: Tensor) -> Tensor:
     return planes.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
 
-def double(planes: Tensor, size: Extent, straight_through: bool) -> Tensor:
+def double(planes: Tensor, size: Extent | None, straight_through: bool) -> Tensor:
     """Twice the size, by weights 9 3 3 1 of the four nearest samples (libjpeg's "fancy" up-sampling).
 
-    `size` is (heights, widths) of the part of `planes` [n, c, h, w] that means something: beyond it the last sample
-    counts.
+    `size` is (heights, widths) of the part of `planes` [n, c, h, w] that means something, None for all of them; beyond
+    it the last sample counts.
     """
-    heights, widths = size
     _, _, rows, columns = planes.shape
-    around = take(planes, replicate(-1, rows + 2, heights), replicate(-1, columns + 2, widths))
+    if size is None:
+        around = functional.pad(planes, [1] * 4, mode="replicate")
+    else:
+        around = take(planes, replicate(-1, rows + 2, size[0]), replicate(-1, columns + 2, size[1]))
     here = 3.0 * around[:, :, 1:-1]
     vertical = torch.stack([here + around[:, :, :-2], here + around[:, :, 2:]], dim=3).flatten(2, 3)
     middle = 3.0 * vertical[..., 1:-1]

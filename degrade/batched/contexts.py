@@ -30,7 +30,8 @@ def context(image: Pixels, recipe: Recipe) -> Pixels:
     cut = image[y : y + height, x : x + width]
     if recipe.rescaled is not None:
         rows, columns = recipe.rescaled
-        cut = np.asarray(cv2.resize(cut, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        mode = cv2.INTER_AREA if rows <= height and columns <= width else cv2.INTER_CUBIC
+        cut = np.asarray(cv2.resize(cut, (columns, rows), interpolation=mode), dtype=np.uint8)
     return np.ascontiguousarray(symmetry(cut, recipe.symmetry))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from degrade.batched.borders import reflect, take
 from degrade.batched.canvas import Canvas
@@ -24,8 +25,14 @@ def filtered(pixels: Tensor, canvas: Canvas, kernels: Tensor) -> Tensor:
     """:func:`convolve` for other `pixels` [n, c, h, w] than those of the canvas that says the sizes."""
     height, width = pixels.shape[2:]
     reach = kernels.shape[-1] // 2
-    heights, widths = canvas.extent
-    around = take(pixels, reflect(-reach, height + 2 * reach, heights), reflect(-reach, width + 2 * reach, widths))
+    if canvas.filled and reach < min(height, width):
+        around = functional.pad(pixels, [reach] * 4, mode="reflect")  # the same in one launch
+    else:
+        heights, widths = canvas.extent
+        rows, columns = (
+            reflect(-reach, side + 2 * reach, limits) for side, limits in ((height, heights), (width, widths))
+        )
+        around = take(pixels, rows, columns)
     shape = (fast_length(around.shape[2]), fast_length(around.shape[3]))
     spectrum = torch.fft.rfft2(around, s=shape)
     spectrum = spectrum * torch.fft.rfft2(kernels.to(torch.float32), s=shape)[:, None]

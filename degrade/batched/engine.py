@@ -25,6 +25,7 @@ from degrade.batched.schedule import rounds
 from degrade.batched.upload import upload
 from degrade.batched.usm import sharpen
 from degrade.errors import DegradeError
+from degrade.memory import keep_freed_memory
 from degrade.recipe import Recipe
 
 _LAUNCH: Final = {"cpu": 1, "cuda": 1_000_000}
@@ -53,6 +54,8 @@ def render_batch(
     target = torch.device(device)
     _check(recipes)
     price = _LAUNCH.get(target.type, _LAUNCH["cuda"]) if launch is None else launch
+    if target.type == "cpu":
+        keep_freed_memory()
     with torch.no_grad(), full_float32(target):
         raw = canvases(images, recipes, target, price)
         start = _sharpened(raw, recipes)

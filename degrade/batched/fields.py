@@ -22,19 +22,29 @@ LEVELS: Final = 65536
 
 def fields(keys: Sequence[str], grays: Sequence[bool], canvas: Canvas) -> Tensor:
     """Uniform values below 65536, int32 [n, 3, h, w]; the three channels of an image are the same where gray."""
-    count, _, rows, columns = canvas.pixels.shape
     device = canvas.pixels.device
     channels = [1 if gray else 3 for gray in grays]
     longest = max(height * width * depth for (height, width), depth in zip(canvas.sizes, channels, strict=True))
     bits = words(keys, -(-longest // 4), device).view(torch.int16)
+    if canvas.filled and len(set(channels)) == 1:
+        height, width = canvas.sizes[0]
+        block = bits[:, :longest].reshape(-1, height, width, channels[0]).permute(0, 3, 1, 2)
+        values = block.to(torch.int32) & (LEVELS - 1)
+        return values.expand(-1, 3, -1, -1)
+    places = _places(channels, canvas).clamp_max(bits.shape[1] - 1)  # beyond an image's own size anything will do
+    return (bits.gather(1, places.flatten(1)).to(torch.int32) & (LEVELS - 1)).reshape(places.shape)
+
+
+def _places(channels: Sequence[int], canvas: Canvas) -> Tensor:
+    """int64 [n, 3, h, w]: which value of its stream each value of the canvas is."""
+    device = canvas.pixels.device
+    rows, columns = canvas.pixels.shape[2:]
     table = [[depth, width] for (_, width), depth in zip(canvas.sizes, channels, strict=True)]
     depths, widths = upload(table, torch.int64, device).T[:, :, None, None, None]
     y = torch.arange(rows, device=device)[:, None]
     x = torch.arange(columns, device=device)
     channel = torch.arange(3, device=device)[:, None, None]
-    place = (y * widths + x) * depths + torch.minimum(channel, depths - 1)
-    place = place.clamp_max(bits.shape[1] - 1)  # beyond an image's own size anything will do
-    return (bits.gather(1, place.reshape(count, -1)).to(torch.int32) & (LEVELS - 1)).reshape(place.shape)
+    return (y * widths + x) * depths + torch.minimum(channel, depths - 1)
 
 
 def normal(values: Tensor) -> Tensor:
@@ -43,9 +53,9 @@ def normal(values: Tensor) -> Tensor:
 
 
 def dark_counts(codes: Tensor, values: Tensor) -> Tensor:
-    """float32 Poisson counts for `codes` 0..15 (larger ones count as 15)."""
+    """float32 Poisson counts for int64 `codes` 0..15 (larger ones count as 15)."""
     top = poisson_counts().size // LEVELS - 1
-    return _dark_table(values.device)[codes.clamp_max(top).to(torch.int64) * LEVELS + values]
+    return _dark_table(values.device)[codes.clamp_max(top) * LEVELS + values]
 
 
 @constant

@@ -59,7 +59,7 @@ def jpeg(
                 small, replicate(0, small.shape[2], half[0]), torch.arange(small.shape[3], device=small.device)[None]
             )
         small = _code(small, tables[:, 1:], straight_through)
-        chroma = double(small, half, straight_through)
+        chroma = double(small, None if whole else half, straight_through)
         if any(columns <= 2 * NARROW for _, columns in known):
             chroma = torch.where((half[1] <= NARROW)[:, None, None, None], repeat(small), chroma)
         return ycc_to_rgb(luma, chroma, straight_through)[:, :, :height, :width]

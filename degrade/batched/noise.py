@@ -15,7 +15,7 @@ from torch import Tensor
 from degrade.batched.canvas import Canvas
 from degrade.batched.fields import dark_counts, fields, normal
 from degrade.batched.rounding import saturate
-from degrade.batched.upload import upload
+from degrade.batched.upload import constant, upload
 from degrade.covariance import factor
 from degrade.operators.correlated import CorrelatedDraw
 from degrade.operators.noise import GaussianDraw, PoissonDraw
@@ -55,8 +55,8 @@ def _poisson(pixels: Tensor, values: Tensor, draws: Sequence[PoissonDraw]) -> Te
     codes = torch.round(saturate(pixels))
     gray = upload([draw.gray for draw in draws], torch.bool, device)[:, None, None, None]
     codes = torch.where(gray, torch.round(_luma(codes)), codes)
-    deviation = _counts(codes, values) * _single(255.0 / 256.0) - codes
-    return pixels + deviation * _each([draw.scale for draw in draws], device)
+    field = _counts(codes, values) * _each([draw.scale * 255.0 / 256.0 for draw in draws], device)
+    return pixels + (field - codes * _each([draw.scale for draw in draws], device))
 
 
 _ADDED: Final[dict[type[AnyNoise], Callable[[Tensor, Tensor, Sequence[Any]], Tensor]]] = {
@@ -72,18 +72,21 @@ def _luma(codes: Tensor) -> Tensor:
 
 
 def _counts(codes: Tensor, values: Tensor) -> Tensor:
-    """Counts of rate 256 / 255 times `codes`, step by step as :mod:`degrade.noise` makes them in float32."""
+    """Counts of rate 256 / 255 times `codes`: the polynomial of :func:`degrade.noise.poisson`, dark ones by table."""
     z = normal(values)
-    rate = codes * _single(256.0 / 255.0)
-    spread = torch.sqrt((rate - _single(1.0 / 12.0)).clamp_min(0.0))
-    counts = torch.round(spread * z + rate + (z * z - 1.0) * _single(1.0 / 6.0))
-    return torch.where(codes < _DARK, dark_counts(codes, values), counts)
+    deviation, offset = _moments(codes.device)
+    index = codes.to(torch.int64)
+    counts = torch.round((z * float(np.float32(1.0 / 6.0)) + deviation[index]) * z + offset[index])
+    return torch.where(codes < _DARK, dark_counts(index, values), counts)
+
+
+@constant
+def _moments() -> Tensor:
+    """[2, 256]: by code value the standard deviation before rounding, and the rate less a sixth."""
+    rate = torch.arange(256, dtype=torch.float64) * (256.0 / 255.0)
+    deviation = torch.sqrt((rate - 1.0 / 12.0).clamp_min(0.0))
+    return torch.stack([deviation, rate - 1.0 / 6.0]).to(torch.float32)
 
 
 def _each(values: Sequence[float], device: torch.device) -> Tensor:
     return upload(values, torch.float32, device)[:, None, None, None]
-
-
-def _single(value: float) -> float:
-    """The nearest float32, so that a product with it rounds as NumPy's does."""
-    return float(np.float32(value))

@@ -1,7 +1,7 @@
 """Philox-4x64-10 words on any device, equal to :func:`degrade.philox.words`.
 
 The arithmetic is unsigned 64-bit; torch has signed 64-bit integers that wrap, which is the same for sums, products and
-exclusive or. Shifts and the upper half of a product are done on 32-bit halves. On the CPU, NumPy's C is faster.
+exclusive or. The upper half of a product is made of 32-bit digits. On the CPU, NumPy's C is faster.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from degrade import philox
-from degrade.batched.upload import upload
+from degrade.batched.upload import constant, upload
 
 _ROUNDS: Final = 10
 _MULTIPLIERS: Final = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
@@ -32,31 +32,47 @@ def words(keys: Sequence[str], count: int, device: torch.device) -> Tensor:
 
 
 def blocks_of(keys: Tensor, blocks: int) -> Tensor:
-    """The first 4 * `blocks` words, int64 [n, 4 * blocks], for int64 `keys` [n, 2] (lower and upper 64 bits)."""
-    zero = torch.zeros((), dtype=torch.int64, device=keys.device)
-    c0: Tensor = torch.arange(blocks, dtype=torch.int64, device=keys.device)[None]
-    c1 = c2 = c3 = zero
-    k0, k1 = keys[:, :1], keys[:, 1:]
+    """The first 4 * `blocks` words, int64 [n, 4 * blocks], for int64 `keys` [n, 2] (lower and upper 64 bits).
+
+    The two halves of a round are one tensor [2, n, blocks]: 25 launches a round instead of 50.
+    """
+    factors, weyl = _factors(keys.device)
+    key = keys.T[:, :, None]
+    even = torch.zeros((2, keys.shape[0], blocks), dtype=torch.int64, device=keys.device)
+    even[0] = torch.arange(blocks, dtype=torch.int64, device=keys.device)
+    odd = torch.zeros_like(even)
     for _ in range(_ROUNDS):
-        high0, low0 = _multiply(_MULTIPLIERS[0], c0)
-        high1, low1 = _multiply(_MULTIPLIERS[1], c2)
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = k0 + _signed(_WEYL[0]), k1 + _signed(_WEYL[1])
-    return torch.stack([word.expand(keys.shape[0], blocks) for word in (c0, c1, c2, c3)], dim=2).flatten(1)
+        high, low = _multiply(factors, even)
+        even, odd = high.flip(0) ^ odd ^ key, low.flip(0)
+        key = key + weyl
+    return torch.stack([even[0], odd[0], even[1], odd[1]], dim=2).flatten(1)
 
 
-def _multiply(factor: int, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Upper and lower 64 bits of the 128-bit product of an unsigned constant and unsigned `value`."""
-    factor_high, factor_low = factor >> 32, factor & _HALF
-    high, low = (value >> 32) & _HALF, value & _HALF
-    low_high, high_low = low * factor_high, high * factor_low
-    carry = _upper(low * factor_low) + (low_high & _HALF) + (high_low & _HALF)
-    return high * factor_high + _upper(low_high) + _upper(high_low) + (carry >> 32), value * _signed(factor)
+def _multiply(factors: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Upper and lower 64 bits of the 128-bit product of unsigned integers, by 32-bit digits."""
+    factor_high, factor_low, factor = factors
+    high, low = _upper(value), value & _HALF
+    first = high * factor_low + _upper(low * factor_low)
+    second = low * factor_high + (first & _HALF)
+    return high * factor_high + _upper(first) + _upper(second), value * factor
 
 
 def _upper(value: Tensor) -> Tensor:
     """Logical shift right by 32."""
     return (value >> 32) & _HALF
+
+
+@constant
+def _constants() -> Tensor:
+    """[4, 2, 1, 1]: upper and lower digits and bits of the multipliers, and the steps of the keys."""
+    rows = [[m >> 32 for m in _MULTIPLIERS], [m & _HALF for m in _MULTIPLIERS]]
+    rows += [[_signed(m) for m in _MULTIPLIERS], [_signed(w) for w in _WEYL]]
+    return torch.tensor(rows, dtype=torch.int64)[:, :, None, None]
+
+
+def _factors(device: torch.device) -> tuple[Tensor, Tensor]:
+    table = _constants(device)
+    return table[:3], table[3]
 
 
 def _signed(value: int) -> int:

@@ -22,7 +22,8 @@ def matrices(rule: Rule, source: Tensor, target: Tensor, shape: tuple[int, int])
     linear and cubic sample at half-pixel centres; area averages exact footprints; stretch is what OpenCV makes of area
     where a side grows: most pixels are repeated, and linear weights are left where an output pixel straddles two.
     """
-    scale = source / target
+    growth = target / source
+    scale = 1.0 / growth  # OpenCV's own operations: where an output starts at a pixel's edge, the last bit decides
     place = torch.arange(shape[0], dtype=torch.float64, device=source.device)
     pixel = torch.arange(shape[1], dtype=torch.float32, device=source.device)
     if rule == "area":
@@ -32,7 +33,7 @@ def matrices(rule: Rule, source: Tensor, target: Tensor, shape: tuple[int, int])
     if rule == "linear":
         return _tent((place + 0.5) * scale - 0.5, source, pixel)
     left = torch.floor(place * scale)
-    part = (place + 1) - (left + 1) / scale
+    part = ((place + 1) - (left + 1) * growth).to(torch.float32)
     return _tent(left + torch.where(part > 0, part - torch.floor(part), 0.0), source, pixel)
 
 
