@@ -34,8 +34,9 @@ def test_every_tap_is_the_covered_area_of_its_pixel(radius):
 
 
 def test_no_radius_meets_the_rounding_of_a_square_root():
-    """Where the edge of a pixel touches the rim the root is of nothing, and must not be of less."""
-    for radius in [*np.arange(0.01, 12, 0.01), *np.arange(0.5, 50, 0.5)]:
+    """Where an edge is cut to the radius the root is of nothing; radius**2 - y**2 was below it for one in thousands."""
+    found = [1.3203199414806948, 1.8095431589078381, 2.5812053719101007, 7.694635401405091, 4.217801923468351]
+    for radius in [*found, *np.arange(0.05, 12, 0.05)]:
         kernel = disc(float(radius))
         assert np.isfinite(kernel).all()
         assert np.abs(kernel - kernel.T).max() < 1e-12
