@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from pipelines.artifact import Entry, Facets, Manifest
 from pipelines.canonical import Json, JsonObject
@@ -17,11 +15,9 @@ from pipelines.errors import StageFailed, StoreError, UsageError
 from pipelines.events import Event
 from pipelines.executors.task import Needs, Outcome, Task, UnitKind
 from pipelines.failure import Failure
-from pipelines.fingerprint import package_fingerprint
 from pipelines.healing import first_difference, lost_bytes, readable_manifests
 from pipelines.inputs import InputArtifact
 from pipelines.ledger import needs_of
-from pipelines.libraries import library_versions
 from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of
 from pipelines.spec.model import StageSpec
 from pipelines.stage import Output, SourceFile
@@ -29,6 +25,7 @@ from pipelines.store.keylog import Claim, compare_outputs
 from pipelines.store.parts import PartRow, PartRows
 from pipelines.store.partwriter import PartWriter
 from pipelines.store.store import Store
+from pipelines.units import unit_task
 from pipelines.wording import some
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before a lost unit is tried again
@@ -86,7 +83,8 @@ class Building:
         self._resumed = assessment.state == "resume"
         self._healed = assessment.log.committed if assessment.log is not None and assessment.log.healing else None
         self._before = PartRows()
-        self._template = self._task(lineage_of(self.identity, assessment.log.line if assessment.log else None))
+        lineage = lineage_of(self.identity, assessment.log.line if assessment.log else None)
+        self._template = unit_task(drive.store, stage, self.identity, drive.code, self.needs, claim.attempt, lineage)
 
     # -- units
 
@@ -344,31 +342,6 @@ class Building:
 
     def _files(self) -> dict[str, tuple[SourceFile, ...]]:
         return {name: tuple(files) for name, files in self._sources.items()}
-
-    def _task(self, lineage: str) -> Task:
-        """What all units of the stage have in common."""
-        stage = self.stage
-        gpus = math.ceil(self.needs.gpus)
-        return Task(
-            kind="run",
-            stage=stage.name,
-            uses=stage.uses,
-            store=self.drive.store.url,
-            key=self.identity.key,
-            attempt=self.claim.attempt,
-            lineage=lineage,
-            family=self.identity.family,
-            config=cast(JsonObject, stage.config.model_dump(mode="json")),
-            inputs=self.identity.inputs,
-            many=tuple(slot for slot, declared in stage.stage.inputs.items() if declared.many),
-            sources={},
-            threads=max(1, int(self.needs.cpus)),
-            devices=tuple(f"cuda:{i}" for i in range(gpus)) or ("cpu",),
-            code=self.drive.code,
-            package=package_fingerprint(),
-            fingerprint=self.identity.code.digest,
-            libraries=library_versions(stage.stage.libraries),
-        )
 
     def log_place(self) -> str:
         """Where the attempt's log lies, for people."""

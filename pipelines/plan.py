@@ -332,7 +332,7 @@ class Planner:
         generation = self.generation(base)
         if generation is not None:
             rows = [row for row in rows if _made_since(row, identity.key, generation)]
-        # Whether bytes are there is asked where it is cheap, and where they are known to be missing; else by the commit.
+        # Whether bytes are there is asked where that is cheap or some are known to be missing; else by the commit.
         if self.store.is_local or (base.log is not None and base.log.committed is not None):
             rows = whole_rows(self.store, rows)
         return Work(partitions, keys, frozenset(row.key for row in rows))

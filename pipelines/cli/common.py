@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from pipelines.graph import Graph
@@ -89,6 +89,17 @@ def refuse_unready(chosen: Chosen, spec: Spec, graph: Graph, store: Store) -> No
                 f"--select: {name} needs {', '.join(missing)}, which --select leaves out and which is not built; "
                 f"select what it needs too, with -s +{name}"
             )
+
+
+def executor_name(name: str, address: str | None) -> Literal["ray", "local"]:
+    """What ``--executor`` names. Raises UsageError for another name, and for a cluster's address without Ray."""
+    from pipelines.errors import UsageError
+
+    if name not in ("ray", "local"):
+        raise UsageError(f"--executor: expected ray or local, got {name!r}")
+    if name == "local" and address is not None:
+        raise UsageError("--address names a Ray cluster; it does not go with --executor local")
+    return "local" if name == "local" else "ray"
 
 
 def _failed_partitions(name: str, spec: Spec, store: Store) -> frozenset[str]:

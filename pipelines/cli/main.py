@@ -26,6 +26,8 @@ COMMANDS: Final = {
     "runs": ("pipelines.cli.runs", "List the runs of a store."),
     "inspect": ("pipelines.cli.inspect", "Look at what a stage has made: pictures, parameters, totals."),
     "get": ("pipelines.cli.get", "Copy what a stage has made into a folder, with checksums."),
+    "verify": ("pipelines.cli.verify", "Compare every committed byte with its digest."),
+    "repair": ("pipelines.cli.repair", "Restore what is missing or damaged, and nothing else."),
     "accept": ("pipelines.cli.accept", "Keep a trained result although its code has changed."),
     "stages": ("pipelines.cli.stages", "List what a spec can use, or explain one stage."),
     "schema": ("pipelines.cli.schema", "Print the JSON Schema of specs, for editors."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -37,7 +37,7 @@ def command(
     Exit codes: 0 ok, 1 a stage failed, 2 wrong usage or spec, 4 lease held (--no-wait), 5 cluster lost,
     130 interrupted.
     """
-    from pipelines.cli.common import choose, open_spec, refuse_unready, to_rebuild
+    from pipelines.cli.common import choose, executor_name, open_spec, refuse_unready, to_rebuild
     from pipelines.progress.display import display_for
     from pipelines.run import ExecutorChoice, run
     from pipelines.scheduler import Options
@@ -52,7 +52,7 @@ def command(
         selected=selection.stages,
         partitions=selection.partitions,
     )
-    choice = ExecutorChoice(_executor_name(executor, address), address, cpus)
+    choice = ExecutorChoice(executor_name(executor, address), address, cpus)
     with display_for(sys.stdout, json=json, quiet=quiet) as display:
         result = run(
             loaded,
@@ -66,13 +66,3 @@ def command(
         )
     if result.status != "ok":
         raise typer.Exit(130 if result.status == "interrupted" else 1)
-
-
-def _executor_name(name: str, address: str | None) -> Literal["ray", "local"]:
-    from pipelines.errors import UsageError
-
-    if name not in ("ray", "local"):
-        raise UsageError(f"--executor: expected ray or local, got {name!r}")
-    if name == "local" and address is not None:
-        raise UsageError("--address names a Ray cluster; it does not go with --executor local")
-    return "local" if name == "local" else "ray"

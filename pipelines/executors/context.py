@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -69,12 +69,16 @@ class SlotWriter:
 
     def store_entries(self, store: Store) -> tuple[Entry, ...]:
         """Move what was written into the store; all entries of the slot in name order."""
+        return self.entries(store.blobs.add_file)
+
+    def entries(self, take: Callable[[Path], tuple[str, int]]) -> tuple[Entry, ...]:
+        """All entries of the slot in name order; `take` is given every written file and tells (sha256, bytes)."""
         entries = list(self._kept.values())
         for name, (derived, meta) in self._written.items():
             path = self._folder / name
             if not path.is_file():
                 raise StageError(f"output {self._slot}: entry {name!r} was announced and never written")
-            sha256, size = store.blobs.add_file(path)
+            sha256, size = take(path)
             entries.append(Entry(name, sha256, size, derived, meta))
         return tuple(sorted(entries, key=lambda entry: entry.name))
 
@@ -213,6 +217,25 @@ class UnitContext:
         if self._logging is not None:
             self.log.removeHandler(self._logging)
             self._logging.close()
+
+
+class Rehearsal(UnitContext):
+    """A context whose unit is made for its bytes only: whatever it observes goes nowhere, trainer state too."""
+
+    def progress(self, done: float, total: float, unit: str = "") -> None:
+        return
+
+    def metrics(self, step: int, **values: float) -> None:
+        return
+
+    def image(self, name: str, png: bytes, *, step: int | None = None, caption: str = "") -> None:
+        return
+
+    def open_log(self) -> logging.Handler:
+        self._logging = logging.NullHandler()
+        self.log.addHandler(self._logging)
+        self.log.propagate = False
+        return self._logging
 
 
 def hint_name(partition: str | None) -> str:

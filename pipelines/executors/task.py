@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from pipelines.artifact import Entry, Facets
@@ -33,7 +33,10 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One unit of one stage, complete: a worker needs nothing but this and the store."""
+    """One unit of one stage, complete: a worker needs nothing but this and the store.
+
+    With `keep` false it is a rehearsal: its entries are hashed and thrown away, and the store is only read.
+    """
 
     kind: UnitKind
     stage: str
@@ -56,6 +59,11 @@ class Task:
     partition: Partition | None = None
     partition_key: str | None = None
     parts: tuple[tuple[Partition, str], ...] = ()
+    keep: bool = True
+
+    def rehearsal(self, partition: Partition, key: str) -> Task:
+        """The task that makes one partition without keeping it."""
+        return replace(self, kind="partition", partition=partition, partition_key=key, keep=False)
 
     @property
     def title(self) -> str:

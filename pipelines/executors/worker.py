@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from functools import cache, lru_cache
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import SharplineError, StoreError
-from pipelines.executors.context import UnitContext
+from pipelines.executors.context import Rehearsal, UnitContext
 from pipelines.executors.task import Outcome, Task
 from pipelines.failure import Failure
 from pipelines.fingerprint import fingerprint, package_fingerprint
 from pipelines.libraries import library_versions
 from pipelines.registry import add_code, load_stage
 from pipelines.stage import Entry, Facets, Output, PartitionResult, Stage, StageError
+from pipelines.store.blobs import hash_file
 from pipelines.store.store import Store, open_store
 
 log = logging.getLogger("sharpline.worker")
@@ -46,9 +48,10 @@ def run_task(task: Task) -> Outcome:
     _refuse_edited(task.uses, task.code, task.fingerprint)
     config = stage.Config.model_validate(task.config)
     store = _store(task.store)
-    scratch = store.new_scratch()
+    scratch = store.new_scratch() if task.keep else Path(tempfile.mkdtemp(prefix="sharpline-rehearsal-"))
+    context = UnitContext if task.keep else Rehearsal
     try:
-        ctx = UnitContext(store, task, config, _outputs(store, task, stage, config), scratch)
+        ctx = context(store, task, config, _outputs(store, task, stage, config), scratch)
         ctx.open_log()
         try:
             _work(stage(), ctx, store, task)
@@ -80,7 +83,8 @@ def _work(stage: Stage, ctx: UnitContext, store: Store, task: Task) -> None:
 
 
 def _stored(store: Store, task: Task, ctx: UnitContext) -> dict[str, tuple[Entry, ...]]:
-    entries = {slot: writer.store_entries(store) for slot, writer in ctx.slots.items()}
+    take = store.blobs.add_file if task.keep else hash_file
+    entries = {slot: writer.entries(take) for slot, writer in ctx.slots.items()}
     empty = [slot for slot, found in entries.items() if not found]
     if empty and task.kind != "partition":
         raise StageError(

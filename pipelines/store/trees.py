@@ -25,8 +25,8 @@ class Trees:
     def put(self, manifest: Manifest) -> str:
         """Store a manifest; its digest. Raises StoreError naming an entry or a reference that is not in the store.
 
-        Two manifests of one digest may differ in derived entries: the first one stays, unless a blob that
-        it names is gone.
+        Two manifests of one digest may differ in derived entries: the first one stays, unless it is damaged or a
+        blob that it names is gone.
         """
         digest = manifest.digest
         self._refuse_dangling(manifest)
@@ -81,7 +81,8 @@ class Trees:
             raise
         except StoreError:
             return False
-        return not self._blobs.missing(entry.sha256 for entry in kept.entries)
+        sizes = self._blobs.sizes(entry.sha256 for entry in kept.entries)
+        return all(sizes[entry.sha256] == entry.size for entry in kept.entries)
 
     def _refuse_dangling(self, manifest: Manifest) -> None:
         missing = self._blobs.missing(entry.sha256 for entry in manifest.entries)

@@ -30,6 +30,7 @@ from pipelines.stage import (
     Listing,
     Output,
     Partition,
+    PartitionResult,
     Read,
     Resources,
     Source,
@@ -416,3 +417,40 @@ class Many(Stage):
 
     def run_partition(self, ctx: Context, partition: Partition) -> None:
         ctx.out["out"].path(f"{partition.id}.txt").write_text(partition.id)
+
+
+class Shards(Stage):
+    """Shards with an index of the whole: every partition writes a shard and a derived index, the end joins these."""
+
+    name = f"{MODULE}:Shards"
+
+    class Config(Config):
+        n: int = 4
+        delay: Execution[float] = 0.0
+        """Seconds a partition."""
+        mood: Execution[str] = ""
+        """A file whose text, where there is one, finds its way into the shards: not what a stage should do."""
+
+    @classmethod
+    def outputs(cls, config: Config, inputs: InputFacets) -> Mapping[str, Output]:
+        return {"texts": texts()}
+
+    @classmethod
+    def partitions(
+        cls, config: Config, inputs: Mapping[str, Artifact], sources: Mapping[str, Sequence[SourceFile]]
+    ) -> Sequence[Partition]:
+        return [Partition(str(i)) for i in range(config.n)]
+
+    def run_partition(self, ctx: Context, partition: Partition) -> None:
+        time.sleep(ctx.config.delay)
+        mood = Path(ctx.config.mood) if ctx.config.mood else None
+        words = mood.read_text() if mood is not None and mood.is_file() else "calm"
+        ctx.progress(1, 1)
+        ctx.metrics(0, words=1)
+        ctx.out["texts"].path(f"shard-{partition.id}.txt").write_text(f"shard {partition.id}: {words}\n" * 20)
+        ctx.out["texts"].path(f"index-{partition.id}.txt", derived=True).write_text(f"index of {partition.id}")
+
+    def finish(self, ctx: Context, parts: Sequence[PartitionResult]) -> None:
+        super().finish(ctx, parts)
+        lines = [ctx.part_file(entry).read_text() for part in parts for entry in part.entries["texts"] if entry.derived]
+        ctx.out["texts"].path("index.txt", derived=True).write_text("\n".join(lines))
