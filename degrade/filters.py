@@ -17,6 +17,8 @@ _DIRECT: Final = 11
 _LONG: Final = 31
 """From this many taps two one-dimensional calls of filter2D are faster than sepFilter2D."""
 _RANK_TOLERANCE: Final = 2e-4
+_SMALL: Final = 3 * 160 * 160
+"""Up to this many values a decomposition costs what a sum of separable filters could save."""
 _MODES: Final = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 
 # Costs per pixel, measured at 64 to 512 pixels a side, in units of one tap of a symmetric separable filter.
@@ -45,7 +47,8 @@ def dense(image: Image, kernel: Kernel) -> Image:
         return image
     direct = _TAP * size * size if size <= _DIRECT else float("inf")
     rank = int(min(direct, _DFT) / (size + _PASS))
-    factors = low_rank(kernel, rank, _RANK_TOLERANCE) if rank else None
+    worth_it = rank > 0 and image.size > _SMALL
+    factors = low_rank(kernel, rank, _RANK_TOLERANCE) if worth_it else None
     if factors is not None:
         return _sum_of_separable(image, *factors)
     if size <= _DIRECT:
