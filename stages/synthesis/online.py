@@ -121,8 +121,9 @@ def _photographs(plan: Plan, images: Artifact, cut: Cut) -> pyarrow.Table:
     """The photographs that give pairs, in the order of shards and digests, with the number of pairs of each."""
     import pyarrow
 
-    columns = ("image", "width", "height")
-    sizes = {image: (w, h) for image, w, h in zip(*(images.table()[c].to_pylist() for c in columns), strict=True)}
+    table = images.table()
+    known = [table[name].to_pylist() for name in ("image", "width", "height")]
+    sizes = {image: (width, height) for image, width, height in zip(*known, strict=True)}
     rows = []
     for part in plan.partitions:
         shard, split_of = shard_name(part.id), splits_of(part)

@@ -73,7 +73,7 @@ class DegradePairs(Stage):
                 f"{len(plan.too_small)} images have a side under {config.least}: {_some(plan.too_small)}; "
                 "lower `hr_size`, raise `min_size` where they are ingested, or set on_small: skip"
             )
-        if config.online:
+        if config.online and plan.partitions:
             return [probe_partition(plan, _resolve(config.preset))]
         return plan.partitions if not is_file_name(config.preset) else _carry_preset(plan, config.preset)
 

@@ -75,7 +75,7 @@ class TrainConfig(Config):
     micro_batch: Execution[PositiveInt | None] = None
     """Samples that go through the network at once on an accelerator; gradients add up to the whole batch."""
     cache_megabytes: Execution[NonNegativeInt] = 512
-    """Decoded pairs are kept in memory up to this size."""
+    """Decoded pairs are kept in memory up to this size; of on-line pairs, decoded photographs."""
     loader_threads: Execution[PositiveInt] = 2
 
     @model_validator(mode="after")
