@@ -29,17 +29,27 @@ if TYPE_CHECKING:
 
 Format = Literal["png", "webp", "jpeg"]
 EXTENSION: Final[dict[Format, str]] = {"png": "png", "webp": "webp", "jpeg": "jpg"}
+_LONGEST: Final[dict[Format, int]] = {"webp": 16_383, "jpeg": 65_500}
 
 _PLAIN: Final[dict[str, str]] = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 _ORIENTATION: Final = 0x0112
 
 
+class Unencodable(ValueError):
+    """The format has no room for an image of this size."""
+
+
 def encode(rgb: NDArray[np.uint8], kind: Format, quality: int | None = None) -> bytes:
     """Encode uint8 RGB [height, width, 3].
 
-    `quality` (1..100) makes WebP lossy and is required for JPEG; PNG has none. Raises ValueError when the encoder
-    refuses the size: WebP ends at 16,383 pixels a side, JPEG at 65,500.
+    `quality` (1..100) makes WebP lossy and is required for JPEG (ValueError without); PNG has none. Raises
+    :class:`Unencodable` for sides over 16,383 pixels (WebP) or 65,500 (JPEG).
     """
+    longest = _LONGEST.get(kind)
+    if longest is not None and max(rgb.shape) > longest:
+        raise Unencodable(
+            f"{rgb.shape[1]} x {rgb.shape[0]} pixels: {kind} holds at most {longest} a side; store it as png"
+        )
     if kind == "png":
         return encode_png(rgb)
     if kind == "webp":

@@ -124,6 +124,7 @@ def _write_shard(ctx: Context, partition: Partition) -> None:
 def _write_pairs(ctx: Context, partition: Partition, maker: PairMaker, writer: PairWriter) -> None:
     """Write all pairs of a shard, one image in memory at a time."""
     from degrade.errors import DegradeError
+    from stages.data.encoders import Unencodable
     from stages.data.pixels import Undecodable
 
     config: PairsConfig = ctx.config
@@ -137,7 +138,7 @@ def _write_pairs(ctx: Context, partition: Partition, maker: PairMaker, writer: P
                 writer.add(maker.make(photo, crop))
                 done += 1
                 ctx.progress(done, partition.weight, "pairs")
-        except (DegradeError, Undecodable) as error:
+        except (DegradeError, Undecodable, Unencodable) as error:
             raise StageError(f"image {read.name} ({read.entry}) gave no pair: {error}") from error
         del photo  # before the next one is read
 

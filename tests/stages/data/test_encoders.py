@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.data.encoders import encode, plain_extension
+from stages.data.encoders import Unencodable, encode, plain_extension
 from stages.data.pixels import decode_rgb
 from tests.support.photos import bundled
 
@@ -41,6 +41,13 @@ def test_jpeg_keeps_the_full_resolution_of_colour():
     assert psnr(decode_rgb(encode(stripes, "jpeg", 95)), stripes) > 30  # 14 with halved colour
     with pytest.raises(ValueError, match="jpeg has no lossless form"):
         encode(stripes, "jpeg")
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("webp", 16_383), ("jpeg", 65_500)])
+def test_what_a_format_has_no_room_for_is_said(kind, longest):
+    assert encode(np.zeros((1, longest, 3), np.uint8), kind, 50)
+    with pytest.raises(Unencodable, match=f"at most {longest} a side; store it as png"):
+        encode(np.zeros((1, longest + 1, 3), np.uint8), kind, 50)
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
