@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import linalg, ndimage, stats
+from scipy import ndimage, stats
 from skimage import data
 
 from degrade.covariance import add_correlated, eigen, factor
@@ -23,6 +23,7 @@ from degrade.operators.shrink import ShrinkDraw
 from degrade.philox import stream_key
 from degrade.presets import load_preset, parse_preset
 from degrade.recipe import Recipe, sample_recipe
+from tests.support.expectations import reference_covariances
 
 IMAGE = "89abcdef01234567" * 4
 PHOTO = data.chelsea()[:200, :240].astype(np.float32)
@@ -94,19 +95,6 @@ def test_eigen_and_factor_take_a_matrix_apart(entries):
     positive = np.array(symmetric) @ np.array(symmetric)
     lower = np.array(factor(positive.tolist()))
     np.testing.assert_allclose(lower @ lower.T, positive, atol=1e-3 * max(1e-9, positive.max()))
-
-
-def reference_covariances(count: int, sigma: float) -> np.ndarray:
-    """[count, 6] of the covariances that BSRGAN's noise really has, by SciPy, for var r, g, b and cov rg, rb, gb."""
-    generator = np.random.default_rng(0)
-    result = []
-    for _ in range(count):
-        basis = linalg.orth(generator.random((3, 3)))
-        magnitudes = np.abs(sigma**2 * basis.T @ np.diag(generator.random(3)) @ basis)
-        _, strengths, rows = np.linalg.svd(magnitudes)
-        real = rows.T @ np.diag(strengths) @ rows
-        result.append([real[0, 0], real[1, 1], real[2, 2], real[0, 1], real[0, 2], real[1, 2]])
-    return np.array(result)
 
 
 def test_covariances_are_distributed_as_the_reference_draws_them():

@@ -83,18 +83,3 @@ def test_gray_poisson_noise_is_that_of_the_luma():
     added = noise.add_poisson(image.copy(), 0.2, True, KEY) - image
     assert np.array_equal(added[..., 0] > 0, added[..., 2] > 0)
     assert added[..., 1].std() == pytest.approx(0.2 * np.sqrt(59 * 255 / 256), rel=0.02)
-
-
-def test_statistics_match_basicsr():
-    """Same moments as the reference's generator for a flat patch (its level count is 256 only for rich images)."""
-    import torch
-
-    from degrade.basicsr_compat import degradations
-
-    ramp = np.tile(np.arange(256, dtype=np.float32)[None, :, None], (64, 1, 3))
-    torch.manual_seed(0)
-    tensor = torch.from_numpy(ramp / 255).permute(2, 0, 1)[None]
-    theirs = degradations().add_poisson_noise_pt(tensor, scale=1.0, clip=False)[0].permute(1, 2, 0).numpy() * 255 - ramp
-    ours = noise.add_poisson(ramp.copy(), 1.0, False, KEY) - ramp
-    for columns in (slice(20, 40), slice(100, 120), slice(180, 200)):
-        assert ours[:, columns].std() == pytest.approx(theirs[:, columns].std(), rel=0.06)
