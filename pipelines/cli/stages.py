@@ -18,6 +18,7 @@ _ROLES = {
     "execution": "execution: never part of a key",
     "extendable": "extendable: raising it continues the finished work",
     "source": "source: a location; what it lists is the identity",
+    "name-or-file": "a name or a file: the values behind it are the identity",
 }
 _WIDTH = 100
 

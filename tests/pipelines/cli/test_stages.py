@@ -61,6 +61,12 @@ def test_installed_stages_are_listed(capsys: pytest.CaptureFixture[str]) -> None
     assert [doc["name"] for doc in json.loads(capsys.readouterr().out)] == list(known_stages())
 
 
+@pytest.mark.parametrize("name", known_stages())
+def test_every_installed_stage_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stages", name]) == 0
+    assert capsys.readouterr().out.startswith(name)
+
+
 def test_a_package_of_the_current_folder_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
