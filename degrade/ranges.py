@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,8 +42,9 @@ def stated_ranges(preset: Preset) -> dict[str, Stated]:
 
 
 def _stated(node: Operator, name: str) -> Stated | None:
-    if node.op == "blur" and name in _BLUR:  # type: ignore[attr-defined]  # every operator states its op
-        return _BLUR[name](node)
+    special = _SPECIAL.get((type(node).model_fields["op"].default, name))
+    if special is not None:
+        return special(node)
     if name == "direction":
         return _shares({way: getattr(node, way) for way in ("up", "down", "keep")})
     value = getattr(node, _ALSO.get(name, name), None)
@@ -71,7 +73,25 @@ def _omega(node: Any) -> Stated:
     return Stated(min(low), max(high))
 
 
-_BLUR = {"family": _family, "beta": _beta, "omega": _omega}
+def _either_sigma(node: Any) -> Stated:
+    """Of an isotropic blur, or the root of an eigenvalue."""
+    low, high = (math.sqrt(value) for value in node.eigenvalues)
+    return Stated(min(low, node.sigma[0]), max(high, node.sigma[1]))
+
+
+def _root(node: Any) -> Stated:
+    low, high = (math.sqrt(value) for value in node.eigenvalues)
+    return Stated(low, high)
+
+
+_SPECIAL = {
+    ("blur", "family"): _family,
+    ("blur", "beta"): _beta,
+    ("blur", "omega"): _omega,
+    ("eigen_blur", "sigma_x"): _either_sigma,
+    ("eigen_blur", "sigma_y"): _root,
+}
+"""Columns that several fields of the operator state together, by (op, column)."""
 
 
 def _shares(weights: dict[str, float]) -> Stated:

@@ -72,7 +72,7 @@ def brief(draw: Draw) -> str:
             words += [name] if value else []
         elif isinstance(value, str) or len(held) == 1 or name == _MAIN.get(_op(draw)):
             words.append(value.replace("_", " ") if isinstance(value, str) else number(value))
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and value != 0:
             words.append(f"{_SHORT.get(name, name.replace('_', ' '))} {number(value)}")
     return " ".join(words)
 

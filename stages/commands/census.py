@@ -106,7 +106,7 @@ class Census:
 def _varies(found: Numbers | Names) -> bool:
     """Whether there is anything to see: framing of one size, or an option without alternative, is not."""
     if isinstance(found, Numbers):
-        return found.most > found.least
+        return found.most > found.least or (found.stated is not None and found.stated[1] > found.stated[0])
     return len(found.counts) > 1 or len(found.stated) > 1
 
 
