@@ -2,10 +2,11 @@
 
 After the first resize of a recipe every sample has its own size. On a GPU a group of kernel launches costs as much as
 about a million pixels of work, so samples share a canvas that is as large as the largest of them, and what lies beyond
-a sample's own size is ignored (:mod:`degrade.batched.borders`). With factors of 0.15 to 1.5 a single canvas would be
-3.3 times the pixels of its samples on average, so :func:`grouped` cuts a batch where the padding saved is worth the
-launches: 32 sizes of that spread at 512 become 4 canvases with 1.2 times the pixels. On the CPU launches are cheap
-and samples are grouped by equal size, without padding.
+a sample's own size is ignored (:mod:`degrade.batched.borders`). One canvas for 32 samples of real-esrgan at HR 512 (8
+million pixels after the first resize, by factors of 0.15 to 1.5) has 2.9 times their pixels, one for each size 32 times
+the launches. :func:`grouped` cuts a batch where the padding saved is worth the launches: 3 canvases with 1.26 times the
+pixels, and one from the second resize on. On the CPU launches are cheap and samples are grouped by equal size, without
+padding.
 """
 
 from __future__ import annotations

@@ -29,10 +29,14 @@ def fields(keys: Sequence[str], grays: Sequence[bool], canvas: Canvas) -> Tensor
     if canvas.filled and len(set(channels)) == 1:
         height, width = canvas.sizes[0]
         block = bits[:, :longest].reshape(-1, height, width, channels[0]).permute(0, 3, 1, 2)
-        values = block.to(torch.int32) & (LEVELS - 1)
-        return values.expand(-1, 3, -1, -1)
+        return _unsigned(block).expand(-1, 3, -1, -1)
     places = _places(channels, canvas).clamp_max(bits.shape[1] - 1)  # beyond an image's own size anything will do
-    return (bits.gather(1, places.flatten(1)).to(torch.int32) & (LEVELS - 1)).reshape(places.shape)
+    return _unsigned(bits.gather(1, places.flatten(1))).reshape(places.shape)
+
+
+def _unsigned(bits: Tensor) -> Tensor:
+    values: Tensor = bits.to(torch.int32) & (LEVELS - 1)
+    return values
 
 
 def _places(channels: Sequence[int], canvas: Canvas) -> Tensor:
@@ -49,13 +53,15 @@ def _places(channels: Sequence[int], canvas: Canvas) -> Tensor:
 
 def normal(values: Tensor) -> Tensor:
     """float32 quantiles of the standard normal at `values`."""
-    return _normal_table(values.device)[values]
+    quantiles: Tensor = _normal_table(values.device)[values]
+    return quantiles
 
 
 def dark_counts(codes: Tensor, values: Tensor) -> Tensor:
     """float32 Poisson counts for int64 `codes` 0..15 (larger ones count as 15)."""
     top = poisson_counts().size // LEVELS - 1
-    return _dark_table(values.device)[codes.clamp_max(top) * LEVELS + values]
+    counts: Tensor = _dark_table(values.device)[codes.clamp_max(top) * LEVELS + values]
+    return counts
 
 
 @constant
