@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 GROUP: Final = "sharpline.inspectors"
 BARS: Final = "▁▂▃▄▅▆▇█"
+MOST_ON_SHEET: Final = 200
 SPARK: Final = 30  # characters at most
 
 
@@ -46,6 +47,8 @@ def command(
     suffix = out.suffix.lower() if out is not None else ""
     if suffix not in ("", ".html", ".png") or (out is not None and not suffix):
         raise UsageError(f"-o {out}: expected a file name that ends in .html or .png")
+    if suffix == ".png" and count > MOST_ON_SHEET:
+        raise UsageError(f"-n {count}: a contact sheet holds at most {MOST_ON_SHEET}; a page (-o FILE.html) holds more")
     built = find_built(spec, output, set_ or [], store)
     look = Look(count, seed, tuple(where or ()), pictures=out is not None)
     inspector = find_inspector(built)

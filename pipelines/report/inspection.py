@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipelines.inspection import Figure, Inspection, Look, Names, Numbers
+from pipelines.inspection import Inspection, Look, Names, Numbers
 from pipelines.report.charts import short
-from pipelines.report.pictures import BUDGET, data_url, picture, within_budget
+from pipelines.report.pictures import data_url, picture, within_budget
 from pipelines.report.render import asset, templates
 
 if TYPE_CHECKING:
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 HEIGHT = 64.0  # of a histogram's bars, in view-box units
 WIDTH = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A picture on the page: its ``data:`` URL ("" where it was left out) and its true size."""
+
+    label: str
+    url: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +64,17 @@ class Row:
 
 def render_inspection(built: Built, found: Inspection, look: Look, *, written: float | None = None) -> str:
     """The page as text: self-contained, pictures as data URIs within the report's budget."""
-    shown = {(i, j): picture(label, data) for i, figure in enumerate(found.figures)
-             for j, (label, data) in enumerate(figure.pictures)}  # fmt: skip
-    numbered = dict(enumerate(shown.values()))
-    fitted = dict(zip(shown, within_budget(numbered, BUDGET).values(), strict=True)) if shown else {}
-
-    def pictures(figure: Figure) -> list[tuple[str, str, int, int]]:
-        """(label, URL, width, height) of a figure's pictures."""
-        at = found.figures.index(figure)
-        items = [(shown[at, j], fitted[at, j]) for j in range(len(figure.pictures))]
-        return [(item.label, data_url(fit), item.width, item.height) for item, fit in items]
-
+    shown = [[picture(label, data) for label, data in figure.pictures] for figure in found.figures]
+    fitted = within_budget({id(item): item for items in shown for item in items}) if shown else {}
+    figures = [
+        (figure, [Shot(item.label, data_url(fitted[id(item)]), item.width, item.height) for item in items])
+        for figure, items in zip(found.figures, shown, strict=True)
+    ]
     return templates().get_template("inspection.html.j2").render(
         built=built,
         found=found,
         look=look,
-        pictures=pictures,
+        figures=figures,
         histogram=_histogram,
         rows=_rows,
         is_numbers=lambda member: isinstance(member, Numbers),

@@ -1,4 +1,4 @@
-"""A small spec that the installed command has built, once a test run: two photographs and twelve pairs."""
+"""A small spec that the installed command has built, once a test run: two photographs, twelve pairs, the same on line."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ stages:
     uses: degrade.pairs
     inputs: {images: photos}
     with: {preset: real-esrgan, hr_size: 64, crops: 6, shards: 2, seed: 1}
+  live:
+    uses: degrade.pairs
+    inputs: {images: photos}
+    with: {preset: real-esrgan, hr_size: 64, crops: 6, shards: 2, seed: 1, online: true}
 """
 
 

@@ -14,7 +14,7 @@ from degrade.presets import load_preset
 from degrade.ranges import stated_ranges
 from pipelines.cli import inspect as cli
 from pipelines.cli.main import main
-from pipelines.inspection import Look, Names, Numbers
+from pipelines.inspection import Inspection, Look, Names, Numbers
 from pipelines.lookup import find_built, open_artifact
 from tests.support.built import BuiltSpec, built_spec
 
@@ -24,10 +24,12 @@ def spec() -> BuiltSpec:
     return built_spec()
 
 
-def look(spec: BuiltSpec, *where: str, count: int = 4, seed: int = 0, pictures: bool = False):
+def look(
+    spec: BuiltSpec, *where: str, count: int = 4, seed: int = 0, pictures: bool = False, stage: str = "pairs"
+) -> Inspection:
     from stages.commands.inspect_pairs import inspect
 
-    return inspect(find_built(spec.file, "pairs"), Look(count, seed, where, pictures))
+    return inspect(find_built(spec.file, stage), Look(count, seed, where, pictures))
 
 
 # ---------------------------------------------------------------- what is counted
@@ -106,6 +108,14 @@ def test_a_seed_chooses(spec: BuiltSpec) -> None:
 
     assert names(1) == names(1) == sorted(names(1))
     assert len({tuple(names(seed)) for seed in range(6)}) > 3
+
+
+def test_pairs_made_on_line_look_like_those_that_are_stored(spec: BuiltSpec) -> None:
+    stored, live = (look(spec, "blur1_size>8", count=12, pictures=True, stage=stage) for stage in ("pairs", "live"))
+    assert {group.name: group for group in live.groups} == {group.name: group for group in stored.groups}
+    assert [(f.name, f.pictures, f.notes) for f in live.figures] == [
+        (f.name, f.pictures, f.notes) for f in stored.figures
+    ]
 
 
 # ---------------------------------------------------------------- what is shown

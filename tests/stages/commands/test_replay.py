@@ -218,6 +218,11 @@ def test_show_prints_the_whole_recipe(
     assert not list(Path.cwd().glob(f"{key}*")), "nothing is rendered"
 
 
+def test_pairs_made_on_line_are_not_stored(spec: BuiltSpec, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay(spec.file, "live", key) == 2
+    assert "none is stored, so there is nothing to compare with" in capsys.readouterr().err
+
+
 def test_a_wrong_command_line_says_the_two_forms(spec: BuiltSpec, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay("a", "b", "c", "d") == 2
     assert "expected SHARD.tar KEY or SPEC STAGE KEY" in capsys.readouterr().err
