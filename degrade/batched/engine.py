@@ -18,6 +18,7 @@ from torch import Tensor
 from degrade.batched.borders import take
 from degrade.batched.canvas import Canvas, grouped, regrouped
 from degrade.batched.contexts import Pixels, canvases
+from degrade.batched.fused import fusing
 from degrade.batched.operators import kind_of, operator_of
 from degrade.batched.precision import full_float32
 from degrade.batched.rounding import half_to_even, saturate
@@ -39,6 +40,7 @@ def render_batch(
     device: torch.device | str,
     unit: bool = False,
     launch: int | None = None,
+    fused: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The pairs (hr, lr) of `recipes` on `device`: uint8 [B, 3, h, w], or float32 in 0..1 with `unit`.
 
@@ -46,7 +48,8 @@ def render_batch(
     already cut from them (:func:`degrade.batched.contexts.context`), one uint8 tensor [B, h, w, 3]. All recipes have
     the same hr_size and scale, and may come from different presets. float32 values are multiples of 1/255: they are
     rounded as the stored pairs are. `launch` is the cost in pixels of one more group of samples
-    (:func:`degrade.batched.canvas.grouped`), by default what suits the device.
+    (:func:`degrade.batched.canvas.grouped`), by default what suits the device; `fused` compiles what is made of
+    the most launches (:mod:`degrade.batched.fused`).
 
     A sample's pair does not depend on its neighbours, except in the last bits of float32 where sizes share a canvas.
     Raises :class:`DegradeError` for images that do not fit their recipes and recipes that do not fit each other.
@@ -56,7 +59,7 @@ def render_batch(
     price = _LAUNCH.get(target.type, _LAUNCH["cuda"]) if launch is None else launch
     if target.type == "cpu":
         keep_freed_memory()
-    with torch.no_grad(), full_float32(target):
+    with torch.no_grad(), full_float32(target), fusing(fused):
         raw = canvases(images, recipes, target, price)
         start = _sharpened(raw, recipes)
         hr = [_targets(canvas, recipes) for canvas in _chosen(raw, start, recipes)]

@@ -44,11 +44,12 @@ def _places(channels: Sequence[int], canvas: Canvas) -> Tensor:
     device = canvas.pixels.device
     rows, columns = canvas.pixels.shape[2:]
     table = [[depth, width] for (_, width), depth in zip(canvas.sizes, channels, strict=True)]
-    depths, widths = upload(table, torch.int64, device).T[:, :, None, None, None]
+    depths, widths = upload(table, torch.int64, device).T[:, :, None, None, None].unbind(0)
     y = torch.arange(rows, device=device)[:, None]
     x = torch.arange(columns, device=device)
     channel = torch.arange(3, device=device)[:, None, None]
-    return (y * widths + x) * depths + torch.minimum(channel, depths - 1)
+    places: Tensor = (y * widths + x) * depths + torch.minimum(channel, depths - 1)
+    return places
 
 
 def normal(values: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class OnlinePairs:
 
     A pair is a function of (seed, image digest, crop number), so batches of any composition, order and number of loader
     workers show the same pairs, and a run that goes on at another step shows those of that step. New pairs of a
-    photograph are its next crop numbers.
+    photograph are its next crop numbers. `fused` is that of :func:`degrade.batched.engine.render_batch`.
     """
 
     preset: Preset
@@ -29,6 +29,7 @@ class OnlinePairs:
     scale: int
     hr_size: int
     device: torch.device
+    fused: bool = False
 
     def recipe(self, image_size: tuple[int, int], digest: str, crop: int) -> Recipe:
         """The recipe of one pair, for a photograph of `image_size` (height, width) with sha256 `digest`.
@@ -60,4 +61,4 @@ class OnlinePairs:
 
     def render(self, images: Sequence[Pixels] | Tensor, recipes: Sequence[Recipe]) -> tuple[Tensor, Tensor]:
         """The same for recipes drawn before (:meth:`recipe`), of photographs or contexts (:func:`render_batch`)."""
-        return render_batch(images, recipes, device=self.device, unit=True)
+        return render_batch(images, recipes, device=self.device, unit=True, fused=self.fused)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from degrade import philox
+from degrade.batched.fused import fusable
 from degrade.batched.upload import constant, upload
 
 _ROUNDS: Final = 10
@@ -28,18 +29,20 @@ def words(keys: Sequence[str], count: int, device: torch.device) -> Tensor:
     if device.type == "cpu":
         return torch.from_numpy(np.stack([philox.words(key, count) for key in keys]).view(np.int64))
     blocks = -(-count // 4)
-    return blocks_of(upload([_halves(key) for key in keys], torch.int64, device), blocks)[:, :count]
+    return blocks_of(upload([_halves(key) for key in keys], torch.int64, device), constants(device), blocks)[:, :count]
 
 
-def blocks_of(keys: Tensor, blocks: int) -> Tensor:
+@fusable
+def blocks_of(keys: Tensor, numbers: Tensor, blocks: int) -> Tensor:
     """The first 4 * `blocks` words, int64 [n, 4 * blocks], for int64 `keys` [n, 2] (lower and upper 64 bits).
 
-    The two halves of a round are one tensor [2, n, blocks]: 25 launches a round instead of 50.
+    `numbers` are the :func:`constants`. The two halves of a round are one tensor [2, n, blocks]: 25 launches a round
+    instead of 50.
     """
-    factors, weyl = _factors(keys.device)
+    factors, weyl = numbers[:3], numbers[3]
     key = keys.T[:, :, None]
-    even = torch.zeros((2, keys.shape[0], blocks), dtype=torch.int64, device=keys.device)
-    even[0] = torch.arange(blocks, dtype=torch.int64, device=keys.device)
+    first = torch.arange(blocks, dtype=torch.int64, device=keys.device).expand(keys.shape[0], -1)
+    even = torch.stack([first, torch.zeros_like(first)])
     odd = torch.zeros_like(even)
     for _ in range(_ROUNDS):
         high, low = _multiply(factors, even)
@@ -63,16 +66,11 @@ def _upper(value: Tensor) -> Tensor:
 
 
 @constant
-def _constants() -> Tensor:
+def constants() -> Tensor:
     """[4, 2, 1, 1]: upper and lower digits and bits of the multipliers, and the steps of the keys."""
     rows = [[m >> 32 for m in _MULTIPLIERS], [m & _HALF for m in _MULTIPLIERS]]
     rows += [[_signed(m) for m in _MULTIPLIERS], [_signed(w) for w in _WEYL]]
     return torch.tensor(rows, dtype=torch.int64)[:, :, None, None]
-
-
-def _factors(device: torch.device) -> tuple[Tensor, Tensor]:
-    table = _constants(device)
-    return table[:3], table[3]
 
 
 def _signed(value: int) -> int:

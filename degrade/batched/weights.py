@@ -10,12 +10,15 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
+from degrade.batched.fused import fusable
+
 Rule = Literal["area", "cubic", "linear", "stretch"]
 _CUBIC: Final = -0.75
 _NEGLIGIBLE: Final = 1e-3
 """OpenCV leaves out the part of a pixel that an area covers by less than this."""
 
 
+@fusable
 def matrices(rule: Rule, source: Tensor, target: Tensor, shape: tuple[int, int]) -> Tensor:
     """float32 [n, *shape] for float64 lengths `source` and `target` [n, 1]; `shape` is (outputs, inputs).
 

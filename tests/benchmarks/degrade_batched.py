@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -280,7 +281,7 @@ def reference(device: torch.device, photos: torch.Tensor, batches: int) -> float
     return seconds / batches
 
 
-def speed(device: torch.device, size: int, batch: int, batches: int, launch: int | None) -> None:
+def speed(device: torch.device, size: int, batch: int, batches: int, **options: Any) -> None:
     """Print pairs per second of both on the same area, without context around a crop, and of the preset as it is."""
     preset = mirrored(load_preset("real-esrgan"))
     photo = photograph(size + 128)
@@ -289,10 +290,11 @@ def speed(device: torch.device, size: int, batch: int, batches: int, launch: int
         ("the preset as it is", preset),
     ):
         drawn = [[draw(chosen, photo, batch * b + i, size) for i in range(batch)] for b in range(batches + 1)]
-        render_batch([photo] * batch, drawn[0], device=device, launch=launch)
+        for recipes in drawn:  # to warm up, and to compile for the sizes to come
+            render_batch([photo] * batch, recipes, device=device, **options)
         start = clock(device)
         for recipes in drawn[1:]:
-            render_batch([photo] * batch, recipes, device=device, launch=launch)
+            render_batch([photo] * batch, recipes, device=device, **options)
         seconds = (clock(device) - start) / batches
         print(f"  {name:28s} {1e3 * seconds:9.1f} ms a batch  {batch / seconds:8.1f} pairs/s")
         if chosen is preset:
@@ -320,6 +322,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=None, help="default 32, on the CPU 2")
     parser.add_argument("--batches", type=int, default=5, help="of the speed; 0 leaves it out")
     parser.add_argument("--launch", type=int, default=None, help="pixels that one more group of samples costs")
+    parser.add_argument("--fused", action="store_true", help="compile what is made of the most launches")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     torch.set_num_threads(1)
@@ -332,7 +335,7 @@ def main() -> None:
     if arguments.batches:
         batch = arguments.batch or (2 if device.type == "cpu" else 32)
         print(f"\nSpeed: real-esrgan, batch {batch}, HR {arguments.size}, scale 4")
-        speed(device, arguments.size, batch, arguments.batches, arguments.launch)
+        speed(device, arguments.size, batch, arguments.batches, launch=arguments.launch, fused=arguments.fused)
 
 
 if __name__ == "__main__":

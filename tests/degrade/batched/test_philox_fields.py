@@ -11,7 +11,7 @@ from degrade import noise, philox
 from degrade.batched.canvas import Canvas
 from degrade.batched.fields import fields
 from degrade.batched.noise import noise as add_noise
-from degrade.batched.philox import _halves, blocks_of, words
+from degrade.batched.philox import _halves, blocks_of, constants, words
 from degrade.operators.noise import GaussianDraw
 
 KEYS = st.integers(0, 2**128 - 1).map(lambda value: f"{value:032x}")
@@ -22,7 +22,8 @@ KEYS = st.integers(0, 2**128 - 1).map(lambda value: f"{value:032x}")
 def test_words_in_torch_integers_are_numpys(keys, count):
     """The path for CUDA, run on the CPU, and the CPU's own."""
     expected = np.stack([philox.words(key, count) for key in keys]).view(np.int64)
-    blocks = blocks_of(torch.tensor([_halves(key) for key in keys]), -(-count // 4))
+    numbers = constants(torch.device("cpu"))
+    blocks = blocks_of(torch.tensor([_halves(key) for key in keys]), numbers, -(-count // 4))
     assert np.array_equal(blocks[:, :count].numpy(), expected)
     assert np.array_equal(words(keys, count, torch.device("cpu")).numpy(), expected)
 
