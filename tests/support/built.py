@@ -1,4 +1,4 @@
-"""A small spec that the installed command has built, once a test run: two photographs, twelve pairs, the same on line."""
+"""A small spec that the installed command has built, once a test run: two photographs and their pairs, twice."""
 
 from __future__ import annotations
 
