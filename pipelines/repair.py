@@ -88,7 +88,9 @@ class Repair:
         found = self._verify(stages)
         self._refuse_bad_inputs(found)
         done = Repaired(found, found)
-        while found.bad:
+        for _ in range(len(stages) + 1):
+            if not found.bad:
+                break
             self._set_aside(found, done)
             healable = frozenset(stage.stage for stage in found.stages if stage.bad and stage.reproducible)
             if healable:

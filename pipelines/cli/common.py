@@ -21,14 +21,16 @@ class Chosen:
     partitions: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
-def open_spec(path: Path, overrides: Sequence[str], store: str | None) -> tuple[Spec, Graph, Store]:
-    """Load `path`, check it as a whole, open its store (or `store` instead)."""
+def open_spec(
+    path: Path, overrides: Sequence[str], store: str | None, *, create: bool = True
+) -> tuple[Spec, Graph, Store]:
+    """Load `path`, check it as a whole, open its store (or `store` instead), which has to exist unless `create`."""
     from pipelines.graph import build_graph
     from pipelines.spec.load import load_spec
     from pipelines.store.store import open_store
 
     spec = load_spec(path, overrides)
-    return spec, build_graph(spec), open_store(store or spec.store)
+    return spec, build_graph(spec), open_store(store or spec.store, create=create)
 
 
 def choose(texts: Sequence[str], graph: Graph, store: Store, spec: Spec) -> Chosen:

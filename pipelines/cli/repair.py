@@ -39,7 +39,7 @@ def command(
     from pipelines.verify.reading import Reader
 
     json = as_format(format_) == "json"
-    loaded, graph, opened = open_spec(spec, set_ or [], store)
+    loaded, graph, opened = open_spec(spec, set_ or [], store, create=False)
     names = stages_named(stages or [], graph, "repair") or graph.order
     choice = ExecutorChoice(executor_name(executor, address), address, cpus)
     with progress() as watch, display_for(sys.stderr if json else sys.stdout, json=False, quiet=json) as display:

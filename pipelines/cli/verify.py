@@ -37,7 +37,7 @@ def command(
     from pipelines.verify.resynthesis import resynthesise as make_again
 
     json, part = as_format(format_) == "json", percent(resynthesise)
-    loaded, graph, opened = open_spec(spec, set_ or [], store)
+    loaded, graph, opened = open_spec(spec, set_ or [], store, create=False)
     planner = Planner(loaded, graph, opened)
     names = stages_named(stages or [], graph, "verify") or graph.order
     with progress() as watch:

@@ -71,6 +71,12 @@ def test_what_is_not_built_is_said(store: Breakable, capsys: pytest.CaptureFixtu
     assert "not built: needs shards" in said
 
 
+def test_a_store_that_is_not_there_is_not_made(store: Breakable, tmp_path: Path) -> None:
+    for command in ("verify", "repair"):
+        assert main([command, str(store.work.file), "--store", str(tmp_path / "none")]) == 2
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("share", ["0%", "101", "few", "nan"])
 def test_a_wrong_share_is_a_usage_error(store: Breakable, share: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(store.work.file), "--resynthesise", share]) == 2
@@ -99,12 +105,13 @@ class TestMakingPartitionsAgain:
     def test_a_stage_that_changed_its_mind_is_found_out(
         self, store: Breakable, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        mood = store.work.folder / "mood"
+        mood, before = store.work.folder / "mood", everything(store)
         mood.write_text("angry")
         try:
             assert main(["verify", str(store.work.file), "shards", "--resynthesise", "25%"]) == 3
         finally:
             mood.unlink()
+        assert everything(store) == before  # the other bytes are nowhere
         said = capsys.readouterr().out
         stored = store.work.store.trees.get(store.outputs("shards")["texts"])
         assert any(f"stored {e.sha256} ({e.size} bytes), now " in said for e in stored.entries)

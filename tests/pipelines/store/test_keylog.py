@@ -109,6 +109,39 @@ def test_accepts_belong_to_the_commit_before_them(store: Store) -> None:
     assert log.state().accepted == ()
 
 
+def test_healing_is_asked_for_once_and_answered_by_any_later_commit_unlike_a_rebuild(store: Store) -> None:
+    log, me = store.key_log(KEY), Holder.current("run")
+    first = log.try_claim(me)
+    assert first is not None
+    first.commit(OUT, {}, {})
+    for why in ("a shard is gone", "another is gone"):
+        log.append_heal(why)
+    state = log.state()
+    assert (state.done, state.healing, state.line, state.why, state.next_n) == (False, True, 2, "a shard is gone", 3)
+    claim = log.try_claim(me)
+    assert claim is not None
+    log.append_rebuild("asked")
+    state = log.state()
+    assert (state.healing, state.line, state.why) == (False, 4, "asked")  # nothing made before counts any more
+    claim.commit(OUT, {}, {})
+    state = log.state()
+    assert (state.done, state.heal_n, state.rebuild_n) == (False, None, 4)
+
+
+def test_a_committed_key_can_be_held_without_undoing_its_commit(store: Store) -> None:
+    log, me = store.key_log(KEY), Holder.current("run")
+    claim = log.try_claim(me)
+    assert claim is not None
+    claim.commit(OUT, {}, {})
+    assert log.try_claim(me) is None
+    held = log.try_claim(me, though_done=True)
+    assert held is not None
+    assert log.try_claim(Holder.current("other"), though_done=True) is None
+    held.release()
+    state = log.state()
+    assert (state.done, state.holder, state.committed.outputs) == (True, None, OUT)  # type: ignore[union-attr]
+
+
 def test_a_record_of_the_future_is_refused_and_a_damaged_one_is_named(store: Store) -> None:
     store.objects.put(f"keys/{KEY.replace(':', '-')}/000000.json", b'{"schema":2,"kind":"claim","at":0}')
     with pytest.raises(NewerSchema, match="schema 2"):
