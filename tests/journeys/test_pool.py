@@ -182,7 +182,9 @@ def test_a_pool_of_pairs_survives_kills_to_the_byte(tmp_path: Path) -> None:
     moments = [(max(1, int(SHARDS * draw.uniform(0.02, 0.3))), draw.uniform(0, 3)) for _ in range(KILLS)]
     print(f"\n{PAIRS} pairs of {PHOTOS} photographs in {SHARDS} shards; kills after (shards, seconds): {moments}")
     starts = [run_once(sharpline, shards, delay) for shards, delay in moments]
-    assert [start.code for start in starts] == [-signal.SIGKILL] * KILLS, [start.tail for start in starts]
+    killed = [start.code for start in starts].count(-signal.SIGKILL)
+    assert killed + [start.code for start in starts].count(0) == KILLS, [start.tail for start in starts]
+    assert killed == KILLS or PAIRS < 5000, "a small pool may be ready before its last kill, this one not"
     starts.append(run_once(sharpline, None, 0))
     assert starts[-1].code == 0, starts[-1].tail
 
@@ -193,7 +195,7 @@ def test_a_pool_of_pairs_survives_kills_to_the_byte(tmp_path: Path) -> None:
     shards = [entry for entry in pairs.entries if entry.name.endswith(".tar")]
     finished = Counter(shard for start in starts for shard in start.shards)
     assert set(finished.values()) == {1}, "a finished shard was built again"
-    assert len(shards) - 8 * KILLS <= len(finished) <= len(shards)  # what ended with a kill may have said nothing
+    assert len(shards) - 8 * killed <= len(finished) <= len(shards)  # what ended with a kill may have said nothing
     rows = pyarrow.parquet.read_table(store.blobs.open(pairs.entry(INDEX).sha256)).to_pylist()
     assert len(rows) == len({row["key"] for row in rows}) == PHOTOS * CROPS
     check_digests(store, pairs, rows)
@@ -204,7 +206,7 @@ def test_a_pool_of_pairs_survives_kills_to_the_byte(tmp_path: Path) -> None:
     for start in starts:
         print(f"  {start.seconds:7.1f} s  {len(start.shards):4d} shards  worker peak {start.peak_megabytes:.0f} MB")
     print(
-        f"{len(rows)} pairs ({size / 1e9:.2f} GB) in {seconds:.0f} s over {len(starts)} starts: "
+        f"{len(rows)} pairs ({size / 1e9:.2f} GB) in {seconds:.0f} s over {len(starts)} starts, {killed} killed: "
         f"{len(rows) / seconds:.1f} pairs/s; largest worker {max(s.peak_megabytes for s in starts):.0f} MB; "
         f"no shard built twice, every digest right, {again} pairs made again are equal"
     )
