@@ -54,7 +54,7 @@ class LazyGroup(TyperGroup):
 
     def _add_plugins(self) -> None:
         for name, plugin in find_plugins(COMMANDS).items():
-            self.commands.setdefault(name, TyperCommand(name, help=plugin.help))
+            self.commands[name] = TyperCommand(name, help=plugin.help)
 
 
 def load_command(name: str) -> Any:

@@ -44,17 +44,18 @@ def contact_sheet(cells: Sequence[Cell], title: str, subtitle: str) -> bytes:
     columns = min(len(cells), 3 if len(cells) <= 18 else 4)
     lines = [_wrapped(cell.notes, wide) for cell in cells]
     rows = [range(at, min(at + columns, len(cells))) for at in range(0, len(cells), columns)]
-    heights = [side + 8 + NAME + 6 + (NOTE + 5) * max(len(lines[i]) for i in row) for row in rows]
+    talls = [max(_fitted(cells[i].hr, side)[1] for i in row) for row in rows]
+    texts = [8 + NAME + 6 + (NOTE + 5) * max(len(lines[i]) for i in row) for row in rows]
     top = MARGIN + TITLE + 10 + NOTE + 24
     width = 2 * MARGIN + columns * wide + (columns - 1) * GAP
-    sheet = Images.new("RGB", (width, top + sum(heights) + GAP * (len(rows) - 1) + MARGIN), PAPER)
+    sheet = Images.new("RGB", (width, top + sum(talls) + sum(texts) + GAP * (len(rows) - 1) + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     _heading(draw, width, title, subtitle)
     y = top
-    for row, height in zip(rows, heights, strict=True):
+    for row, tall, text in zip(rows, talls, texts, strict=True):
         for column, i in enumerate(row):
-            _cell(sheet, draw, cells[i], lines[i], (MARGIN + column * (wide + GAP), y), side)
-        y += height + GAP
+            _cell(sheet, draw, cells[i], lines[i], (MARGIN + column * (wide + GAP), y), (side, tall))
+        y += tall + text + GAP
     out = io.BytesIO()
     sheet.save(out, "PNG", optimize=False, compress_level=3)
     return out.getvalue()
@@ -64,9 +65,13 @@ def enlarged(image: Image, side: int) -> Image:
     """The image in a square of `side` pixels: whole pixels enlarged, larger ones averaged."""
     from PIL import Image as Images
 
+    larger = side >= max(image.size)
+    return image.resize(_fitted(image, side), Images.Resampling.NEAREST if larger else Images.Resampling.BOX)
+
+
+def _fitted(image: Image, side: int) -> tuple[int, int]:
     scale = side / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Images.Resampling.NEAREST if scale >= 1 else Images.Resampling.BOX)
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
 
 
 def _side(longest: int) -> int:
@@ -82,15 +87,18 @@ def _heading(draw: ImageDraw, width: int, title: str, subtitle: str) -> None:
     draw.text(at, _cut(subtitle, _font(NOTE), width - 2 * MARGIN), fill=SOFT, font=_font(NOTE))
 
 
-def _cell(sheet: Image, draw: ImageDraw, cell: Cell, lines: Sequence[str], at: tuple[int, int], side: int) -> None:
-    x, y = at
+def _cell(
+    sheet: Image, draw: ImageDraw, cell: Cell, lines: Sequence[str], at: tuple[int, int], room: tuple[int, int]
+) -> None:
+    """Pictures in `room` (width of each, height of the row), as low as they can be; name and notes below."""
+    (x, y), (side, tall) = at, room
     for picture, left in ((cell.lr, x), (cell.hr, x + side + INNER)):
         shown = enlarged(picture.convert("RGB"), side)
-        sheet.paste(shown, (left + (side - shown.width) // 2, y + (side - shown.height) // 2))
-    y += side + 8
+        sheet.paste(shown, (left + (side - shown.width) // 2, y + tall - shown.height))
+    y += tall + 8
     sizes = f"{cell.lr.width}×{cell.lr.height} → {cell.hr.width}×{cell.hr.height}"
-    room = 2 * side + INNER - _font(NOTE).getlength(sizes) - 12
-    draw.text((x, y), _cut(cell.name, _font(NAME), room), fill=INK, font=_font(NAME))
+    rest = 2 * side + INNER - _font(NOTE).getlength(sizes) - 12
+    draw.text((x, y), _cut(cell.name, _font(NAME), rest), fill=INK, font=_font(NAME))
     draw.text((x + 2 * side + INNER, y + 2), _cut(sizes, _font(NOTE), side), fill=SOFT, font=_font(NOTE), anchor="ra")
     y += NAME + 6
     for line in lines:

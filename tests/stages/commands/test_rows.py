@@ -35,7 +35,9 @@ def test_conditions_hold_together_and_nulls_meet_none(index, batch, monkeypatch)
     assert rows.total == 1000
 
 
-def test_a_sample_is_uniform_and_in_order(index):
+def test_a_sample_is_uniform_and_in_order(index, monkeypatch):
+    monkeypatch.setattr(module, "BATCH", 70)
+
     def chosen(seed):
         sample = Sampled(5, seed)
         for batch in Rows(index).batches(["n"]):
