@@ -26,9 +26,7 @@ def command(
         typer.Option("--images", "-i", metavar="PATH", help="Photograph, folder or tar to look in; may be repeated."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the two images go.")] = Path("."),
-    show: Annotated[
-        bool, typer.Option("--show", help="Print the recipe; nothing is rendered without --images.")
-    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the whole recipe, render nothing.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="As in `run`.")] = None,
     store: Annotated[str | None, typer.Option(metavar="URL", help="Another store than the spec's.")] = None,
 ) -> None:
@@ -45,8 +43,7 @@ def command(
     recipe = stored.recipe()
     if show:
         _show(stored, recipe)
-        if built is None and not images:
-            return
+        return
     photo = _photograph(recipe, built, images or [])
     typer.echo(f"photograph {photo.place}")
     if not _compare(stored, photo, recipe, out):

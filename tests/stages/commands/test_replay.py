@@ -205,7 +205,7 @@ def test_a_key_may_be_short_but_not_ambiguous(shard: Path, key: str, capsys: pyt
 
 
 def test_show_prints_the_whole_recipe(
-    spec: BuiltSpec, key: str, shard: Path, capsys: pytest.CaptureFixture[str]
+    spec: BuiltSpec, key: str, shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert replay(shard, key, "--show") == 0
     text = capsys.readouterr().out
@@ -215,7 +215,9 @@ def test_show_prints_the_whole_recipe(
     quality = next(step["quality"] for step in recipe["steps"] if step["op"] == "jpeg")
     assert f"quality {quality} of 100" in text
     assert f"lr         16 × 16 px (scale {recipe['scale']})" in text
-    assert not list(Path.cwd().glob(f"{key}*")), "nothing is rendered"
+    assert replay(spec.file, "pairs", key, "--show", "-o", tmp_path) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == text.splitlines()[1:]
+    assert not list(tmp_path.iterdir()), "nothing is rendered"
 
 
 def test_pairs_made_on_line_are_not_stored(spec: BuiltSpec, key: str, capsys: pytest.CaptureFixture[str]) -> None:
