@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -154,9 +155,14 @@ class Preset(Record):
 
     def operators(self) -> Iterator[AnyOperator]:
         """All operators in the order of the file, those of every alternative too."""
-        for node in walk(self.steps):
+        for node in self.nodes:
             if not isinstance(node, Sequence | Choice):
                 yield node
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, depth first, in the order of the file."""
+        return tuple(walk(self.steps))
 
     def check_scale(self, scale: int) -> None:
         """Raise :class:`DegradeError` when this preset is made for another scale."""

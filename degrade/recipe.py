@@ -13,7 +13,7 @@ from degrade.errors import DegradeError
 from degrade.operators.base import Draw, Identifier, Place, Record, Size
 from degrade.operators.registry import AnyDraw, AnyOperator
 from degrade.philox import Stream
-from degrade.preset import Choice, Node, Preset, Sequence, Sharpen, walk
+from degrade.preset import Choice, Node, Preset, Sequence, Sharpen
 from degrade.sampling import draw_crop
 
 DRAWS: Final[dict[str, type[Draw]]] = {draw.model_fields["op"].default: draw for draw in AnyDraw.__args__}
@@ -140,12 +140,14 @@ def sample_recipe(
     trace = _Trace(Place(seed, image, crop, context, (context[0] // scale, context[1] // scale)))
     trace.follow(preset.steps)
     applied = {step.id for step in trace.steps}
-    skipped = {op.id: op.op for op in preset.operators() if op.id not in applied}
-    for node in walk(preset.steps):
+    skipped: dict[str, str] = {}
+    for node in preset.nodes:
         if isinstance(node, Choice):
             trace.choices.setdefault(node.id, None)
         elif isinstance(node, Sequence):
             trace.sequences.setdefault(node.id, None)
+        elif node.id not in applied:
+            skipped[node.id] = node.op
     try:
         return Recipe.model_validate(
             {
