@@ -21,10 +21,10 @@ _PAIRS: Final = ((0, 1), (0, 2), (1, 2))
 
 
 def draw_covariance(stream: Stream, sigma: float) -> Matrix:
-    """A covariance [3][3] in squared units of `sigma`: of U' D U its magnitudes, made positive semi-definite.
+    """A covariance [3][3] in squared units of `sigma`: the magnitudes of U' D U.
 
-    D are three uniform eigenvalues and U the left singular vectors of a matrix of uniform values. The magnitudes may
-    have a negative eigenvalue; the reference samples from their singular value decomposition, which turns its sign.
+    D are three uniform eigenvalues and U the left singular vectors of a matrix of uniform values. The magnitudes of a
+    positive semi-definite matrix of three rows are one too (its determinant does not fall).
     """
     values = [stream.unit() for _ in _AXES]
     entries = [[stream.unit() for _ in _AXES] for _ in _AXES]
@@ -32,9 +32,7 @@ def draw_covariance(stream: Stream, sigma: float) -> Matrix:
     strengths, basis = eigen(squared)
     order = sorted(_AXES, key=lambda place: -strengths[place])
     mixed = [[sum(values[k] * basis[k][i] * basis[k][j] for k in _AXES) for j in order] for i in order]
-    magnitudes = [[abs(sigma * sigma * value) for value in row] for row in mixed]
-    strengths, basis = eigen(magnitudes)
-    return [[sum(abs(strengths[k]) * basis[i][k] * basis[j][k] for k in _AXES) for j in _AXES] for i in _AXES]
+    return [[sigma * sigma * abs(value) for value in row] for row in mixed]
 
 
 def eigen(symmetric: Matrix) -> tuple[list[float], Matrix]:

@@ -279,7 +279,8 @@ def test_the_whole_pipeline_looks_like_real_esrgans_over_basicsr():
     """Two-sample tests of 200 LR images of the same tiles. Chroma is left out: basicsr's JPEG repeats it (above).
 
     The power: with a weaker degradation (ImageNet-Test's ranges) every measure of noise and detail is told apart.
-    Ranges half as wide, as SeeSR's, are not: pairs differ among themselves by more. Parameters have their own tests.
+    So is a first blur of twice the range; half of all ranges (SeeSR's), no second blur, or twice the second noise are
+    not, because pairs differ among themselves by more. Parameters and operators have their own tests.
     """
     with seeded(0):
         reference = Reference()

@@ -221,7 +221,7 @@ def _correlated(node: dict) -> Iterator[Parameter]:
 def reference_covariances(count: int, sigma: float) -> np.ndarray:
     """[count, 6] of the covariances that BSRGAN's noise has, by SciPy: var r, g, b and cov rg, rb, gb.
 
-    The magnitudes of U' D U may have a negative eigenvalue, whose sign NumPy's sampler drops.
+    NumPy's sampler, which the reference calls, makes noise from the singular values of the magnitudes of U' D U.
     """
     generator = np.random.default_rng(0)
     result = []

@@ -52,15 +52,24 @@ class Weights:
         chi = stats.chisquare(*cells).pvalue if cells.shape[1] > 1 else 1.0
         return float(2 * min(chi, 2 * len(shares) * tails.min()))
 
+    def varied(self) -> bool:
+        """Whether more than one value is possible."""
+        return sum(weight > 0 for weight in self.weights.values()) > 1
+
     def wrong(self, count: int) -> Iterator[Weights]:
-        """0.05 of the weight moved from the likeliest value to the least likely, where the sample can show that."""
+        """0.05 of the weight moved from the likeliest value to the least likely, or, where no value has so much, one
+        value more; each where the sample is large enough to show it."""
         total = sum(self.weights.values())
         shares = {value: weight / total for value, weight in self.weights.items() if weight > 0}
-        if len(shares) < 2:
+        if not self.varied():
             return
         most, least = max(shares, key=lambda v: shares[v]), min(reversed(list(shares)), key=lambda v: shares[v])
+        if shares[most] <= 0.05:
+            if count * shares[most] > 30:
+                yield Weights({**shares, ("one", "more"): shares[most]})
+            return
         moved = {**shares, most: shares[most] - 0.05, least: shares[least] + 0.05}
-        if moved[most] > 0 and count * sum((moved[v] - shares[v]) ** 2 / moved[v] for v in (most, least)) > 45:
+        if count * sum((moved[v] - shares[v]) ** 2 / moved[v] for v in (most, least)) > 60:
             yield Weights(moved)
 
 
