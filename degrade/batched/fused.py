@@ -1,8 +1,8 @@
 """Chains of small operations as one launch, where ``torch.compile`` is there to make them so.
 
 On a GPU a launch takes some 5 microseconds however little it does. The integer generator (250 launches a group) and the
-weights of resizing (50 to 200) are half of all launches of a batch; compiled they are a few. Off by default: it takes
-Triton on CUDA or a C++ compiler on the CPU, and seconds to a minute at the first batches.
+weights of resizing (25 to 100) are near half of all launches of a batch; compiled they are a few. Off by default: it
+takes Triton on CUDA or a C++ compiler on the CPU, and seconds to minutes at the first batches.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from degrade.batched.upload import upload
 from degrade.errors import DegradeError
 from degrade.philox import Stream, stream_key
 
@@ -46,7 +47,7 @@ class PairPool:
                 torch.cat([old, new]) for old, new in zip(self._kept or (hr[:0], lr[:0]), (hr, lr), strict=True)
             ]
             return hr, lr
-        places = torch.tensor(self._places(step, count, filled), device=hr.device)
+        places = upload(self._places(step, count, filled), torch.int64, hr.device)
         taken = [kept.index_select(0, places) for kept in self._kept]
         for kept, new in zip(self._kept, (hr, lr), strict=True):
             kept.index_copy_(0, places, new)

@@ -32,8 +32,9 @@ def resample(canvas: Canvas, draws: Sequence[AnyResize]) -> Canvas:
     count, channels, rows, columns = pixels.shape
     sizes = tuple((draw.height, draw.width) for draw in draws)
     height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
-    across = _matrices(draws, canvas.sizes, 1, (width, columns), pixels.device)
-    down = _matrices(draws, canvas.sizes, 0, (height, rows), pixels.device)
+    # both axes in one set of launches
+    both = _matrices(draws, canvas.sizes, (max(height, width), max(rows, columns)), pixels.device)
+    down, across = both[:count, :height, :rows], both[count:, :width, :columns]
     wide = torch.bmm(pixels.reshape(count, channels * rows, columns), across.transpose(1, 2))
     result = torch.matmul(down[:, None], wide.reshape(count, channels, rows, width))
     clipped = [isinstance(draw, ShrinkDraw) for draw in draws]
@@ -51,39 +52,37 @@ def _rule(draw: AnyResize, source: Size) -> Rule | None:
     return "stretch" if draw.mode == "area" and grows else draw.mode
 
 
+Line = tuple[AnyResize, int, int]
+"""One axis of one image: the draw, and the lengths before and after."""
+
+
 def _matrices(
-    draws: Sequence[AnyResize], sources: Sequence[Size], axis: int, shape: tuple[int, int], device: torch.device
+    draws: Sequence[AnyResize], sources: Sequence[Size], shape: tuple[int, int], device: torch.device
 ) -> Tensor:
-    """float32 [n, *shape]: the matrix of every image along one axis, in the top left of `shape` (outputs, inputs)."""
-    rules = [_rule(draw, source) for draw, source in zip(draws, sources, strict=True)]
-    result: Tensor | None = None
+    """float32 [2 n, *shape]: rows of all images, then columns; each in the top left of `shape` (outputs, inputs)."""
+    rules = [_rule(draw, source) for draw, source in zip(draws, sources, strict=True)] * 2
+    lines = [(draw, source[0], draw.height) for draw, source in zip(draws, sources, strict=True)]
+    lines += [(draw, source[1], draw.width) for draw, source in zip(draws, sources, strict=True)]
+    result = torch.empty((len(lines), *shape), dtype=torch.float32, device=device)
     for rule in dict.fromkeys(rules):
-        rows = [row for row, other in enumerate(rules) if other == rule]
-        chosen = [(draws[row], sources[row][axis]) for row in rows]
-        built = _ours(chosen, axis, shape, device) if rule is None else _theirs(rule, chosen, axis, shape, device)
-        if len(rows) == len(rules):
+        places = [place for place, other in enumerate(rules) if other == rule]
+        chosen = [lines[place] for place in places]
+        built = _ours(chosen, shape, device) if rule is None else _theirs(rule, chosen, shape, device)
+        if len(places) == len(lines):
             return built
-        result = built.new_empty((len(rules), *shape)) if result is None else result
-        result.index_copy_(0, upload(rows, torch.int64, device), built)
-    assert result is not None
+        result.index_copy_(0, upload(places, torch.int64, device), built)
     return result
 
 
-Line = tuple[AnyResize, int]
-"""A draw, and the length of its image along the axis."""
+def _theirs(rule: Rule, lines: Sequence[Line], shape: tuple[int, int], device: torch.device) -> Tensor:
+    lengths = upload([line[1:] for line in lines], torch.float64, device)
+    return matrices(rule, lengths[:, :1], lengths[:, 1:], shape)
 
 
-def _theirs(rule: Rule, lines: Sequence[Line], axis: int, shape: tuple[int, int], device: torch.device) -> Tensor:
-    lengths = [(source, (draw.height, draw.width)[axis]) for draw, source in lines]
-    source, target = upload(lengths, torch.float64, device).T[:, :, None]
-    return matrices(rule, source, target, shape)
-
-
-def _ours(lines: Sequence[Line], axis: int, shape: tuple[int, int], device: torch.device) -> Tensor:
+def _ours(lines: Sequence[Line], shape: tuple[int, int], device: torch.device) -> Tensor:
     """MATLAB's bicubic and BSRGAN's decimation, from their taps, on the host."""
     result = np.zeros((len(lines), *shape), dtype=np.float32)
-    for matrix, (draw, source) in zip(result, lines, strict=True):
-        target = (draw.height, draw.width)[axis]
+    for matrix, (draw, source, target) in zip(result, lines, strict=True):
         index, weights = (
             _decimation(draw, source, target) if isinstance(draw, DecimateDraw) else _bicubic(source, target)
         )

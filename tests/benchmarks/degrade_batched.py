@@ -29,6 +29,7 @@ from degrade.batched.canvas import Canvas
 from degrade.batched.engine import render_batch
 from degrade.batched.operators import is_batched, kind_of, operator_of
 from degrade.batched.precision import full_float32
+from degrade.batched.usm import sharpen
 from degrade.engine import prepare, render
 from degrade.errors import DegradeError
 from degrade.operators.base import Draw
@@ -164,6 +165,23 @@ def by_operator(recipes: Sequence[Recipe], device: torch.device) -> None:
             f"  {name:24s} {calls:6d} {decibel:6.1f} {rms:9.2e} {np.abs(error).max():8.4f} {np.mean(moved):12.2e} "
             f"{1e3 * case.seconds / calls:7.2f} {1e3 * seconds / calls:8.2f}{note}"
         )
+
+
+def sharpening(recipes: Sequence[Recipe], device: torch.device) -> None:
+    """Print the same of the unsharp mask, the only step before the operators that computes."""
+    photo, errors = photograph(512), []
+    for recipe in recipes:
+        if recipe.sharpen is None:
+            continue
+        plain = recipe.model_copy(update={"sharpen": None, "hr": "raw"})
+        canvas = packed([prepare(photo, plain)[1]], device)
+        with torch.no_grad(), full_float32(device):
+            result = sharpen(canvas, recipe.sharpen).pixels[0].permute(1, 2, 0).cpu().numpy()
+        errors.append((result - prepare(photo, recipe)[1]).ravel())
+    error = np.concatenate(errors).astype(np.float64)
+    rms = float(np.sqrt(np.mean(error**2)))
+    decibel = 20 * np.log10(255 / max(rms, 1e-6))
+    print(f"  {'(unsharp mask)':24s} {len(errors):6d} {decibel:6.1f} {rms:9.2e} {np.abs(error).max():8.4f}")
 
 
 def worst(found: Sequence[tuple[float, Recipe]], device: torch.device, count: int) -> None:
@@ -330,7 +348,9 @@ def main() -> None:
     print(f"torch {torch.__version__}, OpenCV {cv2.__version__}, {device.type} ({name})")
     if arguments.recipes:
         found = agreement(device, arguments.recipes, arguments.agreement_size, arguments.launch)
-        by_operator([recipe for _, recipe in found][:: max(1, len(found) // 200)], device)
+        some = [recipe for _, recipe in found][:: max(1, len(found) // 200)]
+        by_operator(some, device)
+        sharpening(some, device)
         worst(found, device, 6)
     if arguments.batches:
         batch = arguments.batch or (2 if device.type == "cpu" else 32)

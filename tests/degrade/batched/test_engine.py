@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from skimage import data
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from degrade.batched.contexts import context
 from degrade.batched.engine import render_batch
@@ -63,6 +64,25 @@ def test_a_pair_does_not_depend_on_its_neighbours():
         assert np.array_equal(lr, alone_lr)
         assert np.array_equal(lr, reversed_[row][1])
         assert psnr(shared[row][1], lr) > 40  # float32 sums of another length
+
+
+def test_nothing_waits_for_the_device():
+    """No value comes back to the host between the upload and the pair: every such read would stall a GPU."""
+
+    class Reads(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.count += function.__name__.partition(".")[0] in ("_local_scalar_dense", "nonzero", "masked_select")
+            return function(*args, **(kwargs or {}))
+
+    fours = [preset for preset in preset_names() if load_preset(preset).scale in (None, 4)]
+    recipes = [recipe(preset, crop) for crop, preset in enumerate(fours)]
+    with Reads() as reads:
+        render_batch([PHOTO] * len(recipes), recipes, device="cpu", launch=ALL_IN_ONE)
+        assert reads.count == 0
+        torch.ones(1).item()
+        assert reads.count == 1
 
 
 def test_contexts_give_the_pairs_of_their_photographs():

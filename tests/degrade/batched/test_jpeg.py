@@ -108,14 +108,24 @@ def test_tables_are_libjpegs():
     assert (tables[2] == 1).all()
 
 
-def test_a_training_loops_tf32_and_autocast_do_not_reach_it():
+@pytest.mark.parametrize("new", [False, True])
+def test_a_training_loops_precision_does_not_reach_it_and_is_left_as_it_was(new):
+    """However it was said: torch has an old and a new way, and a process may use one of them."""
     image, quality = tensor(PHOTO[:64, :64]), torch.tensor([80])
     expected = jpeg(image, quality)
-    before = torch.get_float32_matmul_precision()
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    before = [backend.fp32_precision for backend in backends]
     try:
-        torch.set_float32_matmul_precision("medium")
+        if new:
+            backends[0].fp32_precision, backends[1].fp32_precision = "tf32", "bf16"
+        else:
+            torch.set_float32_matmul_precision("medium")
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert torch.equal(jpeg(image, quality), expected)
-        assert torch.get_float32_matmul_precision() == "medium"
+        assert [backend.fp32_precision for backend in backends] == ["tf32", "bf16"]
+        if not new:
+            assert torch.get_float32_matmul_precision() == "medium"
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision("highest")
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value
