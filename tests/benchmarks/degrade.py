@@ -6,6 +6,8 @@ All three degrade the same area of the same photographs (the engine's context is
 memory to 8-bit pairs in memory, turn by turn, so that neighbours on the machine slow all of them alike. Then the
 engine's operators one by one, each beside the least that it could take on this machine; what storing a pair adds; and
 the memory of a worker. `--workers` compares two Ray workers with one instead; it needs two cores to itself.
+
+basicsr draws its sizes once for a batch, so few pairs say little: quote ratios of `--reference 160`.
 """
 
 from __future__ import annotations
