@@ -35,22 +35,30 @@ def render(image: Pixels, recipe: Recipe) -> tuple[Pixels, Pixels]:
 
 def prepare(image: Pixels, recipe: Recipe) -> tuple[Pixels, NDArray[np.float32]]:
     """Crop, turn and sharpen: the HR crop, and the float32 context [h, w, 3] in 0..255 that the steps start from."""
-    _check(image, recipe)
-    y, x, height, width = recipe.box
-    context = image[y : y + height, x : x + width]
-    if recipe.rescaled is not None:
-        rows, columns = recipe.rescaled
-        mode = cv2.INTER_AREA if rows <= height and columns <= width else cv2.INTER_CUBIC
-        context = np.asarray(cv2.resize(context, (columns, rows), interpolation=mode), dtype=np.uint8)
-    context = np.ascontiguousarray(symmetry(context, recipe.symmetry))
+    around = context(image, recipe)
     usm = recipe.sharpen
-    start = context.astype(np.float32) if usm is None else sharpen(context, usm.weight, usm.radius, usm.threshold)
+    start = around.astype(np.float32) if usm is None else sharpen(around, usm.weight, usm.radius, usm.threshold)
     top, left = recipe.inner
     rows, columns = recipe.hr_shape
     inside = np.s_[top : top + rows, left : left + columns]
     if recipe.hr == "sharpened":
         return to_uint8(start[inside]), start
-    return context[inside].copy(), start
+    return around[inside].copy(), start
+
+
+def context(image: Pixels, recipe: Recipe) -> Pixels:
+    """Cut, rescaled and turned as the recipe says: uint8 [*recipe.context, 3], before sharpening and any step.
+
+    `image` is the whole photograph, uint8 RGB [h, w, 3]. All that a machine which renders elsewhere has to send.
+    """
+    _check(image, recipe)
+    y, x, height, width = recipe.box
+    cut = image[y : y + height, x : x + width]
+    if recipe.rescaled is not None:
+        rows, columns = recipe.rescaled
+        mode = cv2.INTER_AREA if rows <= height and columns <= width else cv2.INTER_CUBIC
+        cut = np.asarray(cv2.resize(cut, (columns, rows), interpolation=mode), dtype=np.uint8)
+    return np.ascontiguousarray(symmetry(cut, recipe.symmetry))
 
 
 def finish(state: NDArray[np.float32], recipe: Recipe) -> Pixels:

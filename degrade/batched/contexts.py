@@ -4,35 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade.augment import symmetry
 from degrade.batched.canvas import Canvas, grouped
+from degrade.engine import context
 from degrade.errors import DegradeError
 from degrade.recipe import Recipe
 
 Pixels = NDArray[np.uint8]
-
-
-def context(image: Pixels, recipe: Recipe) -> Pixels:
-    """Cut, rescaled and turned as the recipe says: uint8 [*recipe.context, 3], before sharpening and any step.
-
-    `image` is the whole photograph, uint8 RGB [h, w, 3]. What a loader's worker sends, instead of photographs.
-    """
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != (*recipe.source, 3):
-        found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise DegradeError(f"the recipe was drawn for uint8 {[*recipe.source, 3]} and got {found}")
-    y, x, height, width = recipe.box
-    cut = image[y : y + height, x : x + width]
-    if recipe.rescaled is not None:
-        rows, columns = recipe.rescaled
-        mode = cv2.INTER_AREA if rows <= height and columns <= width else cv2.INTER_CUBIC
-        cut = np.asarray(cv2.resize(cut, (columns, rows), interpolation=mode), dtype=np.uint8)
-    return np.ascontiguousarray(symmetry(cut, recipe.symmetry))
 
 
 def canvases(

@@ -45,7 +45,7 @@ def render_batch(
     """The pairs (hr, lr) of `recipes` on `device`: uint8 [B, 3, h, w], or float32 in 0..1 with `unit`.
 
     `images` are the photographs, uint8 RGB [h, w, 3], each of the size that its recipe was drawn for; or the contexts
-    already cut from them (:func:`degrade.batched.contexts.context`), one uint8 tensor [B, h, w, 3]. All recipes have
+    already cut from them (:func:`degrade.engine.context`), one uint8 tensor [B, h, w, 3]. All recipes have
     the same hr_size and scale, and may come from different presets. float32 values are multiples of 1/255: they are
     rounded as the stored pairs are. `launch` is the cost in pixels of one more group of samples
     (:func:`degrade.batched.canvas.grouped`), by default what suits the device; `fused` compiles what is made of
