@@ -241,14 +241,14 @@ def test_a_repair_killed_at_any_moment_goes_on(finished: Path, tmp_path: Path) -
     store = Breakable(work)
     before = store.content()
     paths = [store.file("shards", "texts", f"shard-{i}.txt") for i in range(5)]
+    sound = {path: path.read_bytes() for path in paths}
     for path in paths:
         flip(path)
     sharpline, keys = Sharpline(cwd=work.folder), work.folder / ".sharpline" / "damaged"
     process = sharpline.start("repair", "spec.yaml", "--executor", "local")
     _kill_when(process, lambda: len(list(keys.glob("*"))) >= 1)
     process = sharpline.start("repair", "spec.yaml", "--executor", "local")
-    # at least 5: a kill between the two halves of a move leaves a file in both places, and it is moved once more
-    _kill_when(process, lambda: sum(path.exists() for path in paths) >= 2 and len(list(keys.glob("*"))) >= 5)
+    _kill_when(process, lambda: sum(path.exists() and path.read_bytes() == sound[path] for path in paths) >= 2)
     told = sharpline("run", "spec.yaml", "--executor", "local", "--json")
     done = [event for event in events(told.out) if event["type"] == "partition.done"]
     assert told.code == 0
