@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import UnionType
-from typing import TYPE_CHECKING, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Final, Literal, get_args, get_origin
 
 from degrade.operators.base import Draw
-from degrade.preset import Choice, Preset, Sequence, walk
+from degrade.preset import CROP, SYMMETRY, Choice, Node, Preset, Sequence, walk
 
 if TYPE_CHECKING:
     from degrade.recipe import Recipe
@@ -25,19 +25,42 @@ COMMON = {
     "box_width": "int",
     "symmetry": "str",
 }
+RESERVED: Final = {
+    **dict.fromkeys(COMMON, "every recipe has a column of this name"),
+    **dict.fromkeys((CROP, SYMMETRY), "the draws of where and how a crop is taken have this name"),
+}
+"""Ids that no step may have, and why."""
 
 
 def preset_columns(preset: Preset) -> dict[str, str]:
     """Name -> ``int | float | str | bool`` for every column of the preset's recipes, in a fixed order."""
     columns = dict(COMMON)
     for node in walk(preset.steps):
-        if isinstance(node, Choice | Sequence):
-            columns[node.id] = "str"
-        else:
-            columns[f"{node.id}_applied"] = "bool"
-            for name, kind in draw_columns(type(node).draws).items():
-                columns[f"{node.id}_{name}"] = kind
+        columns.update(node_columns(node))
     return columns
+
+
+def node_columns(node: Node) -> dict[str, str]:
+    """Name -> type of the columns that one step of a preset states."""
+    if isinstance(node, Choice | Sequence):
+        return {node.id: "str"}
+    drawn = draw_columns(type(node).draws)
+    return {f"{node.id}_applied": "bool", **{f"{node.id}_{name}": kind for name, kind in drawn.items()}}
+
+
+def check_columns(nodes: Iterable[Node]) -> None:
+    """Raise ValueError for an id that recipes use for themselves, and for two steps that state the same column."""
+    owners: dict[str, Node] = {}
+    for node in nodes:
+        if node.id in RESERVED:
+            raise ValueError(f"the id {node.id!r} of a {node.op} is taken: {RESERVED[node.id]}; choose another one")
+        for name in node_columns(node):
+            owner = owners.setdefault(name, node)
+            if owner.id != node.id:  # the same id is the same step, in another option of a choice
+                raise ValueError(
+                    f"the {owner.op} {owner.id!r} and the {node.op} {node.id!r} both give recipes a column {name!r}; "
+                    "give one of them another id"
+                )
 
 
 @lru_cache(maxsize=256)  # asked for every operator of every pair

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from degrade.errors import DegradeError
 from degrade.operators.base import Identifier, Ordered, Probability, Record, Weight
-from degrade.operators.imresize import Imresize
 from degrade.operators.registry import AnyOperator
-from degrade.operators.resize import Resize
 
 
 class Crop(Record):
@@ -30,6 +28,15 @@ class Crop(Record):
     margin: int = Field(default=4, ge=0, le=64)
     phases: int = Field(default=16, ge=1, le=64)
 
+
+CROP: Final = "crop"
+SYMMETRY: Final = "symmetry"
+"""Names of the streams that framing draws from; those of steps are their ids, so no step is called so."""
+
+_END: Final = (
+    "end with an imresize, or with a resize that has of: lr, keep: 1 and neither up nor down, applied in every case "
+    "(p: 1)"
+)
 
 Zoom = Annotated[float, Field(gt=0, le=4)]
 
@@ -145,12 +152,11 @@ class Preset(Record):
         if self.augment.zoom is not None and self.crop.mode == "rescaled":
             raise ValueError("augment.zoom needs crop.mode: native; rescaled shows the whole of a photograph already")
         _check_names(self.steps, {})
-        resizes = any(isinstance(op, Resize | Imresize) for op in self.operators())
-        if resizes and not _settled(self.steps, False):
-            raise ValueError(
-                "the steps may end at another size than the LR image; end with an imresize, or with a resize that has "
-                "of: lr, keep: 1 and neither up nor down, applied in every case (p: 1)"
-            )
+        _check_columns(self.nodes)
+        if any(op.resizes() for op in self.operators()) and not self._reaches_lr:
+            raise ValueError(f"the steps may end at another size than the LR image; {_END}")
+        if self.scale is not None:
+            self.check_scale(self.scale)
         return self
 
     def operators(self) -> Iterator[AnyOperator]:
@@ -164,12 +170,22 @@ class Preset(Record):
         """All nodes, depth first, in the order of the file."""
         return tuple(walk(self.steps))
 
+    @cached_property
+    def _reaches_lr(self) -> bool:
+        """Whether the steps surely end at the LR size from wherever they start."""
+        return _settled(self.steps, False)
+
     def check_scale(self, scale: int) -> None:
-        """Raise :class:`DegradeError` when this preset is made for another scale."""
+        """Raise :class:`DegradeError` when this preset is made for another scale, or changes no size at all."""
         if self.scale is not None and scale != self.scale:
             raise DegradeError(
                 f"preset {self.name!r} is made for scale {self.scale} and got {scale}; "
                 f"say scale: {self.scale}, or use a preset without a scale of its own"
+            )
+        if scale > 1 and not self._reaches_lr:
+            raise DegradeError(
+                f"the steps of preset {self.name!r} end at the HR size, and at scale {scale} the LR image is smaller; "
+                f"{_END}, or say scale: 1"
             )
 
     def columns(self) -> dict[str, str]:
@@ -177,6 +193,12 @@ class Preset(Record):
         from degrade.columns import preset_columns
 
         return preset_columns(self)
+
+
+def _check_columns(nodes: tuple[Node, ...]) -> None:
+    from degrade.columns import check_columns
+
+    check_columns(nodes)
 
 
 def walk(steps: tuple[Node, ...]) -> Iterator[Node]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from degrade.augment import D4
 from degrade.columns import Value, recipe_columns
 from degrade.errors import DegradeError
-from degrade.operators.base import Draw, Identifier, Place, Record, Size
+from degrade.operators.base import Draw, Identifier, Place, Record, Side, Sides, Size
 from degrade.operators.registry import AnyDraw, AnyOperator
 from degrade.philox import Stream
 from degrade.preset import Choice, Node, Preset, Sequence, Sharpen
@@ -18,12 +18,25 @@ from degrade.sampling import draw_crop
 
 DRAWS: Final[dict[str, type[Draw]]] = {draw.model_fields["op"].default: draw for draw in AnyDraw.__args__}
 
+ROOM: Final = 1 << 26
+"""Pixels that any image on the way may have, however small the photograph is (0.8 GB)."""
+
+ENLARGED: Final = 4
+"""How many times longer than its context an image on the way may be at any size."""
+
 
 class Skipped(Record):
     """An operator of the preset that was not applied to this pair."""
 
     id: Identifier
     op: str
+
+    @field_validator("op")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in DRAWS:
+            raise ValueError(f"{value!r} is no operator; the operators are {', '.join(sorted(DRAWS))}")
+        return value
 
 
 class Recipe(Record):
@@ -43,10 +56,10 @@ class Recipe(Record):
     image: str = Field(pattern=r"^[0-9a-f]{64}$")
     crop: int = Field(ge=0)
     scale: int = Field(ge=1, le=16)
-    hr_size: Annotated[int, Field(ge=1)] | Size
-    source: Size
-    box: tuple[int, int, int, int]
-    rescaled: Size | None
+    hr_size: Side | Sides
+    source: Sides
+    box: tuple[int, int, Side, Side]
+    rescaled: Sides | None
     symmetry: D4
     inner: Size
     sharpen: Sharpen | None
@@ -66,9 +79,11 @@ class Recipe(Record):
             raise ValueError(f"hr_size, context and inner offset are multiples of the scale {self.scale}")
         if any(not 0 <= at <= side - hr for at, side, hr in zip(self.inner, context, self.hr_shape, strict=True)):
             raise ValueError(f"the HR crop at {list(self.inner)} is not inside the context {list(context)}")
+        _check_room(context, (height, width), "the context")
         size = context
         for step in self.steps:
             size = step.output_size(size)
+            _check_room(size, context, f"what {step.id} makes")
         if size != self.lr_context:
             raise ValueError(
                 f"the steps end at {size[0]} x {size[1]} and the LR context is {self.lr_context[0]} x "
@@ -112,7 +127,7 @@ class Recipe(Record):
                     f"this recipe has version {version} and this Sharpline reads 1; use a newer Sharpline"
                 )
             return cls.model_validate(value)
-        except (ValidationError, ValueError) as error:
+        except (ValidationError, ValueError, RecursionError) as error:
             if isinstance(error, DegradeError):
                 raise
             raise DegradeError(f"not a recipe: {error}") from error
@@ -120,6 +135,15 @@ class Recipe(Record):
     def columns(self) -> dict[str, Value]:
         """The recipe as flat columns (names and types: :meth:`Preset.columns`)."""
         return recipe_columns(self)
+
+
+def _check_room(size: Size, of: Size, what: str) -> None:
+    """Refuse an image that no preset means and no machine should be asked for: enlarged by far, and large."""
+    if size[0] * size[1] > max(ROOM, ENLARGED**2 * of[0] * of[1]):
+        raise ValueError(
+            f"{what} is {size[0]} x {size[1]}, over {ENLARGED} times the sides of {of[0]} x {of[1]} and over "
+            f"{ROOM:,} pixels; narrow the factors of resizing"
+        )
 
 
 def sample_recipe(

@@ -8,7 +8,7 @@ from degrade.augment import D4, element
 from degrade.errors import DegradeError
 from degrade.operators.base import Place, Size
 from degrade.philox import Stream
-from degrade.preset import Crop, Preset
+from degrade.preset import CROP, SYMMETRY, Crop, Preset
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def draw_crop(preset: Preset, place: Place, hr_size: int | None, scale: int) -> 
             f"image {place.image[:12]} is {width} x {height} and an HR crop takes {hr_size} x {hr_size}; "
             "leave small images out at ingestion (min_size) or lower hr_size"
         )
-    stream = place.stream("crop")
+    stream = place.stream(CROP)
     if preset.crop.mode == "rescaled":
         side = min(height, width)
         y, x = stream.integer(0, height - side), stream.integer(0, width - side)
@@ -84,7 +84,7 @@ def _zoomed(preset: Preset, place: Place, hr_size: int) -> Size:
         return place.size
     low, high = preset.augment.zoom
     fits = hr_size / min(place.size)
-    zoom = place.stream("crop/zoom").uniform(max(low, fits), max(high, fits))
+    zoom = place.stream(f"{CROP}/zoom").uniform(max(low, fits), max(high, fits))
     height, width = (max(hr_size, int(side * zoom)) for side in place.size)
     return height, width
 
@@ -111,7 +111,7 @@ def _axis(stream: Stream, crop: Crop, side: int, hr_size: int, scale: int) -> tu
 
 
 def _symmetry(preset: Preset, place: Place) -> D4:
-    stream = place.stream("symmetry")
+    stream = place.stream(SYMMETRY)
     hflip = stream.bernoulli(preset.augment.hflip)
     vflip = stream.bernoulli(preset.augment.vflip)
     return element(stream.bernoulli(preset.augment.transpose), hflip, vflip)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Size = tuple[int, int]
+Side = Annotated[int, Field(ge=1, le=1 << 20)]
+"""Of an image, in pixels; OpenCV reads no longer ones."""
+
+Sides = tuple[Side, Side]
 
 
 class Record(BaseModel):
@@ -75,7 +79,7 @@ class Draw(Record):
     not_columns: ClassVar[frozenset[str]] = frozenset({"op", "id"})
 
     def output_size(self, size: Size) -> Size:
-        """(height, width) after this operator, for an input of `size`."""
+        """(height, width) after this operator, for an input of `size`. Raises ValueError where they contradict."""
         return size
 
     def render(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,9 +97,17 @@ class Operator(Record):
     p: Probability = 1.0
     draws: ClassVar[type[Draw]]
 
+    @classmethod
+    def resizes(cls) -> bool:
+        """Whether the image may have another size after this operator: whether its draws say which."""
+        return cls.draws.output_size is not Draw.output_size
+
     def settles(self, at_lr: bool) -> bool:
-        """Whether the image surely has the LR size after this operator, given whether it surely had it before."""
-        return at_lr
+        """Whether the image surely has the LR size after this operator, given whether it surely had it before.
+
+        An operator that resizes is taken to leave it, unless it says here when it does not.
+        """
+        return at_lr and not self.resizes()
 
     def draw(self, stream: Stream, place: Place) -> Draw:
         """Draw the parameters for one pair; called only when the operator is applied."""

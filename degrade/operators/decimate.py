@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from degrade.operators.base import Draw, Operator, Place, PositiveRange, Size
+from degrade.operators.base import Draw, Operator, Place, PositiveRange, Side, Size
 from degrade.philox import Stream
 
 if TYPE_CHECKING:
@@ -22,11 +22,17 @@ class DecimateDraw(Draw):
     op: Literal["decimate"] = "decimate"
     stride: int = Field(ge=1, le=16)
     sigma: float = Field(gt=0)
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    height: Side
+    width: Side
 
     def output_size(self, size: Size) -> Size:
-        return self.height, self.width
+        left = (-(-size[0] // self.stride), -(-size[1] // self.stride))
+        if left != (self.height, self.width):
+            raise ValueError(
+                f"a stride of {self.stride} makes {left[0]} x {left[1]} of {size[0]} x {size[1]}, and {self.id} says "
+                f"{self.height} x {self.width}"
+            )
+        return left
 
     def taps(self) -> NDArray[np.float64]:
         """[25]: weights of the pixels at -12..12 from the one kept, sum 1; their mean is (stride - 1) / 2.
@@ -61,9 +67,6 @@ class Decimate(Operator):
     draws: ClassVar[type[Draw]] = DecimateDraw
     stride: int = Field(ge=1, le=16)
     sigma: PositiveRange
-
-    def settles(self, at_lr: bool) -> bool:
-        return False
 
     def draw(self, stream: Stream, place: Place) -> DecimateDraw:
         height, width = (-(-side // self.stride) for side in place.size)

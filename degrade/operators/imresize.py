@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
-
-from degrade.operators.base import Draw, Operator, Place, Size
+from degrade.operators.base import Draw, Operator, Place, Side, Size
 from degrade.philox import Stream
 
 if TYPE_CHECKING:
@@ -18,8 +16,8 @@ class ImresizeDraw(Draw):
     """One bicubic resize to `height` x `width`; nothing is random."""
 
     op: Literal["imresize"] = "imresize"
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    height: Side
+    width: Side
 
     def output_size(self, size: Size) -> Size:
         return self.height, self.width

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from degrade.operators.base import Draw, Operator, Place, PositiveRange, Size, Weight, Weights
+from degrade.operators.base import Draw, Operator, Place, PositiveRange, Side, Size, Weight, Weights
 from degrade.philox import Stream
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class ResizeDraw(Draw):
     direction: Direction
     factor: float = Field(gt=0)
     mode: Literal["area", "linear", "cubic"]
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    height: Side
+    width: Side
 
     def output_size(self, size: Size) -> Size:
         return self.height, self.width

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from degrade.operators.base import Draw, Operator, Place, PositiveRange, Size, Weights
+from degrade.operators.base import Draw, Operator, Place, PositiveRange, Side, Size, Weights
 from degrade.philox import Stream
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ class ShrinkDraw(Draw):
     op: Literal["shrink"] = "shrink"
     divisor: float = Field(ge=1)
     mode: Literal["antialiased", "area", "linear", "cubic"]
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    height: Side
+    width: Side
 
     def output_size(self, size: Size) -> Size:
         return self.height, self.width
@@ -58,9 +58,6 @@ class Shrink(Operator):
         if self.divisor[0] < 1:
             raise ValueError(f"a divisor is at least 1, got [{self.divisor[0]}, {self.divisor[1]}]")
         return self
-
-    def settles(self, at_lr: bool) -> bool:
-        return False
 
     def draw(self, stream: Stream, place: Place) -> ShrinkDraw:
         divisor = stream.uniform(*self.divisor)

@@ -23,6 +23,12 @@ class SincDraw(Draw):
     size: int = Field(ge=1, le=63)
     omega: float = Field(gt=0)
 
+    @model_validator(mode="after")
+    def _odd(self) -> Self:
+        if self.size % 2 == 0:
+            raise ValueError(f"a kernel size is odd, got {self.size}")
+        return self
+
     def render(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         from degrade import filters, kernels
 

@@ -33,6 +33,7 @@ _LONGEST: Final[dict[Format, int]] = {"webp": 16_383, "jpeg": 65_500}
 
 _PLAIN: Final[dict[str, str]] = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 _ORIENTATION: Final = 0x0112
+_PNG_DEPTH: Final = 24  # where bits a channel stand: signature 8, length and name of IHDR 8, width and height 8
 
 
 class Unencodable(ValueError):
@@ -84,13 +85,16 @@ def plain_extension(data: bytes) -> str | None:
     """``jpg``, ``png`` or ``webp`` for an image that every decoder reads alike, else None.
 
     Plain is 8-bit gray or RGB with normal EXIF orientation. CMYK, 16 bits, palettes, alpha and rotation are left to
-    a reader's taste, so those are not. Only the header is read.
+    a reader's taste, so those are not, nor is a PNG with a transparent colour (tRNS). Only the header is read.
     """
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            plain = image.mode in ("RGB", "L") and image.getexif().get(_ORIENTATION, 1) == 1
+            plain = image.mode in ("RGB", "L") and "transparency" not in image.info
+            plain = plain and image.getexif().get(_ORIENTATION, 1) == 1
+            if image.format == "PNG":  # Pillow calls 16 bits a channel RGB too, and 2 or 4 bits of gray L
+                plain = plain and data[_PNG_DEPTH] == 8
             return _PLAIN.get(image.format or "") if plain else None
     except Exception:  # Pillow's parsers raise many types; what it cannot read is not plain
         return None

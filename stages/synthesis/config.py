@@ -36,7 +36,8 @@ class PairsConfig(Config):
     """Images are spread over this many shards by their digest; a shard that gets none is not written."""
 
     shard_samples: Annotated[int, Field(ge=1)] | None = None
-    """Most samples in a shard: one with more is split in two by the digests of its images, again until all fit."""
+    """Most samples in a shard: one with more is split in two by the digests of its images, and its parts
+    again until all fit."""
 
     encoding: Encoding = Encoding()
     """How the images are stored."""
@@ -98,6 +99,11 @@ class PairsConfig(Config):
             raise ValueError(
                 f"preset {preset.name!r} resizes every photograph to the HR size (crop.mode: rescaled), "
                 "so hr_size: whole has no meaning; give a number, or choose a preset with crop.mode: native"
+            )
+        if self.hr_size == "whole" and preset.augment.zoom is not None:
+            raise ValueError(
+                f"preset {preset.name!r} zooms (augment.zoom), and a whole photograph has one size, so hr_size: whole "
+                "has no meaning; give a number, or leave augment.zoom out of the preset"
             )
         return self
 

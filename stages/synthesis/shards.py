@@ -4,8 +4,8 @@ An image's digest says all: a number of it picks one of `shards`, and where a bu
 is over it, the shard is split in two by the next binary digit of another part of the digest, and again until
 everything fits (extendible hashing: Fagin, Nievergelt, Pippenger & Strong, ACM TODS 4(3), 1979). Shard 3 becomes
 3-0 and 3-1, and if 3-1 is still too large 3-10 and 3-11. So an image that comes or goes changes the one shard that
-holds it; only where it crosses the budget does one shard become two, or two become one. An edited image is one that
-goes and another that comes.
+holds it; only where it crosses the budget does one shard become several (two, or more where a part of it is over the
+budget still), or several become one. An edited image is one that goes and another that comes.
 """
 
 from __future__ import annotations

@@ -163,6 +163,8 @@ def test_a_preset_of_ones_own_is_a_file(tmp_path):
             " steps: [{op: resize, id: b, of: input, down: 1, modes: {area: 1}}]}}}]",
             "another size than the LR image",
         ),
+        ("steps: [{op: shrink, id: a, divisor: [4, 4], modes: {area: 1}}]", "another size than the LR image"),
+        ("steps: [{op: decimate, id: a, stride: 4, sigma: [1, 2]}]", "another size than the LR image"),
         ("steps: [", "not valid YAML"),
         ("preset: 2\nsteps: [{op: imresize, id: a}]", "preset"),
     ],
@@ -170,6 +172,24 @@ def test_a_preset_of_ones_own_is_a_file(tmp_path):
 def test_broken_presets_say_where_and_why(body, message):
     with pytest.raises(DegradeError, match=message):
         parse_preset(HEAD + body, "mine.yaml")
+
+
+@pytest.mark.parametrize("name", ["crop", "symmetry", "preset", "scale", "hr_height", "box_y"])
+@pytest.mark.parametrize("step", ["op: choice, id: {}, options: {{x: {{weight: 1}}}}", "op: isp, id: {}"])
+def test_ids_that_recipes_use_for_themselves_are_refused(name, step):
+    step = step.format(name)
+    with pytest.raises(DegradeError, match=rf"the id '{name}' of an? \w+ is taken: .*; choose another one"):
+        parse_preset(HEAD + f"steps: [{{{step}}}, {{op: imresize, id: last}}]", "mine.yaml")
+
+
+@pytest.mark.parametrize("name", ["last_applied", "last_height"])
+def test_two_steps_with_one_column_are_refused_by_their_names(name):
+    choice = f"{{op: choice, id: {name}, options: {{x: {{weight: 1}}}}}}"
+    message = f"the choice '{name}' and the imresize 'last' both give recipes a column '{name}'"
+    with pytest.raises(DegradeError, match=message):
+        parse_preset(HEAD + f"steps: [{choice}, {{op: imresize, id: last}}]", "mine.yaml")
+    options = "{x: {weight: 1, steps: [{op: imresize, id: a}]}, y: {weight: 1, steps: [{op: imresize, id: a}]}}"
+    assert parse_preset(HEAD + f"steps: [{{op: choice, id: c, options: {options}}}]", "mine.yaml").columns()["c"]
 
 
 def test_an_unknown_name_gets_the_nearest_one():

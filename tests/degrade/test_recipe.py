@@ -6,17 +6,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from degrade.engine import render
 from degrade.errors import DegradeError
 from degrade.presets import load_preset, parse_preset, preset_names
 from degrade.recipe import Recipe, sample_recipe
 
 IMAGE = "0123456789abcdef" * 4
+PHOTO = np.random.default_rng(0).integers(0, 256, (96, 80, 3), dtype=np.uint8)
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -153,9 +158,74 @@ def test_a_preset_that_is_made_for_one_scale_says_so():
 
 
 def test_a_preset_that_does_not_end_at_the_lr_size_is_refused():
-    preset = parse_preset("preset: 1\nname: open\nsteps: [{op: jpeg, id: j, quality: [40, 60]}]", "open")
-    with pytest.raises(DegradeError, match="ends with a resize to the LR size"):
+    text = "preset: 1\nname: open\nsteps: [{op: jpeg, id: j, quality: [40, 60]}]"
+    preset = parse_preset(text, "open")
+    with pytest.raises(
+        DegradeError, match="end at the HR size, and at scale 4 the LR image is smaller; end with an im"
+    ):
         sample_recipe(preset, seed=1, image=IMAGE, crop=0, image_size=(80, 80), hr_size=64, scale=4)
+    recipe = sample_recipe(preset, seed=1, image=IMAGE, crop=0, image_size=(80, 80), hr_size=64, scale=1)
+    assert recipe.lr_shape == recipe.hr_shape == (64, 64)
+    with pytest.raises(DegradeError, match="at scale 2 the LR image is smaller"):
+        parse_preset(f"{text}\nscale: 2", "open")
+
+
+def paths(value: object, start: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Where a value can be changed: every place in a tree of dicts and lists but its root."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path for key, part in inside for path in ([*start, key], *paths(part, (*start, key)))]
+
+
+def changed(value: dict[str, Any], path: Sequence[str | int], to: object) -> dict[str, Any]:
+    copy = json.loads(json.dumps(value))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to
+    return copy
+
+
+ODD_VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 70), st.sampled_from([5000, 1 << 21, 1 << 31, 10**30, 1e-30, 1e9, 1e300]),
+    st.floats(-2, 300), st.sampled_from(["", "e", "t", "x", "area", "imresize"]), st.sampled_from([[], {}, [1, 2]]),
+)  # fmt: skip
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.sampled_from(["real-esrgan", "bsrgan", "imagenet-test", "resshift"]), st.integers(0, 5), st.data())
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_recipe_that_was_tampered_with_is_refused_or_rendered(preset, crop, data):
+    """Whatever a record says, who replays it gets an image of the stated size or an error that names the cause."""
+    drawn = sample_recipe(load_preset(preset), seed=3, image=IMAGE, crop=crop, image_size=(96, 80), hr_size=32, scale=4)
+    value = json.loads(drawn.to_json())
+    path = data.draw(st.sampled_from(paths(value)))
+    text = json.dumps(changed(value, path, data.draw(ODD_VALUES)))
+    try:
+        recipe = Recipe.from_json(text)
+        hr, lr = render(PHOTO, recipe)
+    except DegradeError:
+        return
+    assert (hr.shape, lr.shape) == ((*recipe.hr_shape, 3), (*recipe.lr_shape, 3))
+    assert set(recipe.columns())
+
+
+@pytest.mark.parametrize(
+    ("preset", "op", "field", "to", "message"),
+    [
+        ("real-esrgan", "sinc", "size", 12, "a kernel size is odd, got 12"),
+        ("real-esrgan", "resize", "height", 1 << 21, "less than or equal to 1048576"),
+        ("real-esrgan", "resize", "width", 1 << 20, r"what resize\d makes is \d+ x 1048576, over 4 times the sides"),
+        ("bsrgan", "decimate", "stride", 3, "a stride of 3 makes"),
+    ],
+)
+def test_a_step_that_cannot_be_is_refused(preset, op, field, to, message):
+    def holder(crop: int) -> tuple[dict[str, Any], int] | None:
+        value = json.loads(draw(preset, crop).to_json())
+        return next(((value, at) for at, step in enumerate(value["steps"]) if step["op"] == op), None)
+
+    value, at = next(found for found in map(holder, range(99)) if found)
+    with pytest.raises(DegradeError, match=message):
+        Recipe.from_json(json.dumps(changed(value, ["steps", at, field], to)))
 
 
 def test_damaged_and_newer_recipes_are_refused():
@@ -166,8 +236,13 @@ def test_damaged_and_newer_recipes_are_refused():
         ({"box": [700, 0, 256, 256]}, "not inside the source"),
         ({"surprise": 1}, "surprise"),
         ({"steps": []}, "the steps end at"),
+        ({"skipped": [{"id": "x", "op": "gauss"}]}, "'gauss' is no operator; the operators are blur, "),
+        ({"box": [0, 0, 0, 256]}, "greater than or equal to 1"),
+        ({"hr_size": [0, 0]}, "greater than or equal to 1"),
+        ({"rescaled": [1 << 20, 1 << 12]}, "the context is 1048576 x 4096, over 4 times the sides of"),
     ]:
         with pytest.raises(DegradeError, match=message):
             Recipe.from_json(json.dumps({**value, **change}))
-    with pytest.raises(DegradeError, match="not a recipe"):
-        Recipe.from_json("{")
+    for text in ("{", "[" * 100_000):
+        with pytest.raises(DegradeError, match="not a recipe"):
+            Recipe.from_json(text)

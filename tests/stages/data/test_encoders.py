@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -74,6 +75,10 @@ KEPT = {
     "palette": (saved(IMAGE.convert("P"), "PNG"), None),
     "alpha": (saved(IMAGE.convert("RGBA"), "PNG"), None),
     "16 bits": (saved(Image.fromarray(PHOTO[..., 0].astype(np.uint16) * 257), "PNG"), None),
+    "16 bits RGB": (cv2.imencode(".png", PHOTO.astype(np.uint16) * 257)[1].tobytes(), None),
+    "4 bits": (saved(IMAGE.convert("L"), "PNG", bits=4), None),
+    "transparent colour": (saved(IMAGE, "PNG", transparency=(1, 2, 3)), None),
+    "transparent gray": (saved(IMAGE.convert("L"), "PNG", transparency=7), None),
     "tiff": (saved(IMAGE, "TIFF"), None),
     "no image": (b"no image", None),
 }

@@ -127,6 +127,19 @@ def test_a_cut_mirrored_or_sharpened_photograph_is_not_its_original(tmp_path):
     assert kept("real-esrgan", "sharpened") == set()
 
 
+def test_a_preset_that_fits_no_size_is_refused_with_the_spec(tmp_path):
+    """Not by the first pair, an hour later."""
+    own = tmp_path / "own.yaml"
+    own.write_text("name: own\naugment: {zoom: [0.5, 1.5]}\nsteps: [{op: imresize, id: down}]\n")
+    assert DegradePairs.Config(preset=str(own), hr_size=64)
+    with pytest.raises(ValueError, match=r"'own' zooms .*hr_size: whole has no meaning; give a number, or leave aug"):
+        DegradePairs.Config(preset=str(own), hr_size="whole")
+    own.write_text("name: own\nsteps: [{op: jpeg, id: j, quality: [40, 60]}]\n")
+    assert DegradePairs.Config(preset=str(own), scale=1)
+    with pytest.raises(ValueError, match="end at the HR size, and at scale 4 the LR image is smaller"):
+        DegradePairs.Config(preset=str(own))
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
