@@ -6,6 +6,9 @@ Every message says what was expected, what came, where, and what to do next. Any
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -59,3 +62,15 @@ class NewerSchema(StoreError):
     """A stored file was written by a newer Sharpline than this one."""
 
     exit_code = 2
+
+
+@contextmanager
+def writing(path: Path, given_as: str) -> Iterator[None]:
+    """Makes an OSError of what is written to `path`, a file or a folder, a UsageError; `given_as` names the option."""
+    try:
+        yield
+    except OSError as error:
+        at = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
+        raise UsageError(
+            f"{given_as} {path}: cannot be written: {error.strerror or error}{at}; name a place that you may write to"
+        ) from error

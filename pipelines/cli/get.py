@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from pipelines.errors import UsageError
+from pipelines.errors import UsageError, writing
 
 if TYPE_CHECKING:
     from pipelines.inputs import StoredArtifact
@@ -40,14 +40,16 @@ def command(
 
     built = find_built(spec, output, set_ or [], store)
     files = list(_files(built.artifact, ""))
-    folder.mkdir(parents=True, exist_ok=True)
-    had = _check_folder(folder, files)
     label = f"{built.stage}.{built.slot}"
     total = sum(file.size for file in files)
-    missing = [file for file in files if file.name not in had]
-    for file in _with_bar(missing, label):
-        file.write(folder / file.name)
-    _write(folder / SUMS, "".join(f"{file.sha256}  {file.name}\n" for file in files).encode())
+    with writing(folder, "the folder"):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file; name a new or empty folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        had = _check_folder(folder, files)
+        for file in _with_bar([file for file in files if file.name not in had], label):
+            file.write(folder / file.name)
+        _write(folder / SUMS, "".join(f"{file.sha256}  {file.name}\n" for file in files).encode())
     there = f", {len(had)} of them there already" if had else ""
     typer.echo(f"{label}: {len(files):,} files, {size(total)}, in {folder}{there}; `sha256sum -c {SUMS}` checks them")
 

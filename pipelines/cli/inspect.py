@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from pipelines.errors import UsageError
+from pipelines.errors import UsageError, writing
 
 if TYPE_CHECKING:
     from pipelines.inspection import Inspection, Look, Names, Numbers
@@ -88,15 +88,17 @@ def find_inspector(built: Built) -> Callable[[Built, Look], Inspection] | None:
 def _write(out: Path, built: Built, found: Inspection, look: Look) -> None:
     from pipelines.progress.summary import file_url
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() == ".png":
         if found.contact_sheet is None:
             raise UsageError(f"{built.stage} has no contact sheet; write a page with -o {out.with_suffix('.html')}")
-        out.write_bytes(found.contact_sheet())
+        data = found.contact_sheet()
     else:
         from pipelines.report.inspection import render_inspection
 
-        out.write_text(render_inspection(built, found, look), "utf-8")
+        data = render_inspection(built, found, look).encode()
+    with writing(out, "-o"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(data)
     typer.echo(file_url(str(out)))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.errors import UsageError
+from pipelines.errors import UsageError, writing
 
 if TYPE_CHECKING:
     from degrade.presets import Preset
@@ -25,7 +25,9 @@ def command(
         int | None, typer.Option(min=1, max=16, help="How many times smaller LR is (default: the preset's, or 4).")
     ] = None,
     hr_size: Annotated[int, typer.Option(min=8, help="Side of the HR crop in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="As in `degrade.pairs`: the same pairs as there.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**64 - 1, help="As in `degrade.pairs`: the same pairs as there.")
+    ] = 0,
 ) -> None:
     """Draw pairs from a preset on one photograph and show them on a contact sheet, LR beside HR, with what was drawn.
 
@@ -47,8 +49,10 @@ def command(
     except (DegradeError, Undecodable) as error:
         raise UsageError(f"{image}: {error}" if isinstance(error, Undecodable) else str(error)) from error
     subtitle = f"{image.name}, {count} pairs, scale {times}, HR {hr_size} px, seed {seed}"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(contact_sheet(cells, chosen.name, subtitle))
+    sheet = contact_sheet(cells, chosen.name, subtitle)
+    with writing(out, "-o"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(sheet)
     typer.echo(f"{out}: {count} pairs of {chosen.name}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.errors import UsageError
+from pipelines.errors import UsageError, writing
 
 if TYPE_CHECKING:
     from degrade.recipe import Recipe
@@ -105,11 +105,15 @@ def _compare(stored: Stored, photo: Photograph, recipe: Recipe, out: Path) -> bo
         hr, lr = render(decode_rgb(photo.data), recipe)
     except (DegradeError, Undecodable) as error:
         raise UsageError(f"{stored.key}: the recipe cannot be applied to {photo.place}: {error}") from error
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out, "-o"):
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"-o {out} is a file; name a folder")
+        out.mkdir(parents=True, exist_ok=True)
     same = True
     for part, pixels, member in (("hr", hr, stored.hr), ("lr", lr, stored.lr)):
         path = out / f"{stored.key}.{part}.png"
-        path.write_bytes(encode_png(pixels))
+        with writing(path, "-o"):
+            path.write_bytes(encode_png(pixels))
         equal, said = _against(pixels, member)
         same = same and equal
         typer.echo(f"{part} {said}; wrote {path}")

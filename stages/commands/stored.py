@@ -91,13 +91,13 @@ def from_built(built: Built, key: str) -> Stored:
         )
     names = ["key", "shard", *(f"{part}_{what}" for part in ("hr", "lr", "json") for what in ("offset", "size")),
              "hr_ext", "lr_ext"]  # fmt: skip
-    try:
-        # Row groups whose keys cannot match are skipped by their statistics.
-        table = parquet.read_table(
-            built.artifact.open("index.parquet"), columns=names, filters=[("key", ">=", key), ("key", "<", key + "~")]
-        )
-    except KeyError as error:
-        raise UsageError(f"{built.stage}: this is no set of pairs, it has no index ({error})") from error
+    held = {entry.name for entry in built.artifact.manifest.entries}
+    index = built.artifact.open("index.parquet") if "index.parquet" in held else None
+    if index is None or not set(names) <= set(parquet.read_schema(index).names):
+        kind = built.artifact.manifest.kind
+        raise UsageError(f"{built.stage} is {kind} and no set of stored pairs; name a stage that uses degrade.pairs")
+    # Row groups whose keys cannot match are skipped by their statistics.
+    table = parquet.read_table(index, columns=names, filters=[("key", ">=", key), ("key", "<", key + "~")])
     rows = {row["key"]: row for row in table.to_pylist()}
     return stored_at(built.artifact, rows[one_key(key, list(rows), built.stage)])
 

@@ -88,6 +88,26 @@ def test_a_folder_that_holds_anything_else_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("file", "is a file; name a new or empty folder"),
+        ("file/below", "cannot be written: Not a directory"),
+        ("/proc/none", "cannot be written: No such file or directory"),
+        ("x" * 300, "cannot be written: File name too long"),
+    ],
+)
+def test_a_place_that_takes_no_folder_is_a_usage_error(
+    spec: BuiltSpec, tmp_path: Path, folder: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert get(spec, tmp_path / folder) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert str(tmp_path / folder) in error
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_what_is_not_built_says_what_to_run(
     spec: BuiltSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -178,3 +178,16 @@ def test_a_broken_inspector_says_whose_it_is(
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: [point])
     assert main(["inspect", str(spec.file), "pairs"]) == 2
     assert "the inspector for samples/pairs comes with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["folder.png", "folder.html", "file/page.html", "/proc/none.html"])
+def test_a_place_that_takes_no_file_is_a_usage_error(
+    spec: BuiltSpec, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("folder.png", "folder.html"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "file").write_text("mine")
+    assert main(["inspect", str(spec.file), "pairs", "-n", "1", "-o", str(tmp_path / name)]) == 2
+    said = capsys.readouterr().err
+    assert f"-o {tmp_path / name}: cannot be written: " in said
+    assert "name a place that you may write to" in said

@@ -72,3 +72,22 @@ def test_a_wrong_preview_is_explained(
     places = {"text": tmp_path / "text.png", "photo": built_spec().photos / "coffee.png"}
     assert main(["degrade", "preview", *(text.format(**places) for text in arguments)]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["folder.png", "file/sheet.png", "/proc/none.png"])
+def test_a_sheet_that_cannot_be_written_is_a_usage_error(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").write_text("mine")
+    arguments = ["bicubic", built_spec().photos / "chelsea.png", "-n", "1", "--hr-size", "16", "-o", tmp_path / name]
+    assert main(["degrade", "preview", *map(str, arguments)]) == 2
+    assert f"-o {tmp_path / name}: cannot be written: " in capsys.readouterr().err
+
+
+def test_a_seed_beyond_64_bits_is_refused_by_its_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["bicubic", built_spec().photos / "chelsea.png", "-o", tmp_path / "o.png", "--seed", 2**64]
+    assert main(["degrade", "preview", *map(str, arguments)]) == 2
+    said = capsys.readouterr().err
+    assert "'--seed'" in said
+    assert f"less than or equal to {2**64 - 1}" in said

@@ -220,6 +220,45 @@ def test_show_prints_the_whole_recipe(
     assert not list(tmp_path.iterdir()), "nothing is rendered"
 
 
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("file", "is a file; name a folder"),
+        ("file/below", "cannot be written: Not a directory"),
+        ("/proc/none", "cannot be written: No such file or directory"),
+        ("taken", "cannot be written: Is a directory"),
+    ],
+)
+def test_a_place_that_takes_no_images_is_a_usage_error(
+    out: str, said: str, spec: BuiltSpec, key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "taken" / f"{key}.hr.png").mkdir(parents=True)
+    assert replay(spec.file, "pairs", key, "-o", tmp_path / out) == 2
+    error = capsys.readouterr().err
+    assert f"-o {tmp_path / out}" in error
+    assert said in error
+
+
+def test_a_stage_of_photographs_holds_no_pairs(spec: BuiltSpec, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay(spec.file, "photos", key) == 2
+    assert "photos is images and no set of stored pairs; name a stage that uses degrade" in capsys.readouterr().err
+
+
+def impossible(files: dict[str, bytes]) -> dict[str, bytes]:
+    about = json.loads(files["json"])
+    step = next(step for step in about["recipe"]["steps"] if step["op"] == "resize")
+    step["width"] = 1 << 20
+    return {**files, "json": json.dumps(about).encode()}
+
+
+def test_a_record_of_impossible_images_is_refused(
+    spec: BuiltSpec, shard: Path, key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(edited(shard, key, tmp_path, impossible), key, "--images", spec.photos, "-o", tmp_path) == 2
+    assert "over 4 times the sides of" in capsys.readouterr().err
+
+
 def test_pairs_made_on_line_are_not_stored(spec: BuiltSpec, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay(spec.file, "live", key) == 2
     assert "none is stored, so there is nothing to compare with" in capsys.readouterr().err
