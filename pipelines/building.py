@@ -15,13 +15,13 @@ from pipelines.errors import StageFailed, StoreError, UsageError
 from pipelines.events import Event
 from pipelines.executors.task import Needs, Outcome, Task, UnitKind
 from pipelines.failure import Failure
-from pipelines.healing import first_difference, lost_bytes, readable_manifests
+from pipelines.healing import drifted, first_difference, lost_bytes, readable_manifests
 from pipelines.inputs import InputArtifact
 from pipelines.ledger import needs_of
 from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of
 from pipelines.spec.model import StageSpec
 from pipelines.stage import Output, SourceFile
-from pipelines.store.keylog import Claim, compare_outputs
+from pipelines.store.keylog import Claim, Commit, compare_outputs
 from pipelines.store.parts import PartRow, PartRows
 from pipelines.store.partwriter import PartWriter
 from pipelines.store.store import Store
@@ -82,6 +82,8 @@ class Building:
         self._started = time.monotonic()
         self._resumed = assessment.state == "resume"
         self._healed = assessment.log.committed if assessment.log is not None and assessment.log.healing else None
+        self._earlier: Commit | None = None
+        self._stands: Commit | None = None
         self._before = PartRows()
         lineage = lineage_of(self.identity, assessment.log.line if assessment.log else None)
         self._template = unit_task(drive.store, stage, self.identity, drive.code, self.needs, claim.attempt, lineage)
@@ -101,7 +103,8 @@ class Building:
             counts = {"total": len(work.keys), "done": self._done}
             parts = self.drive.store.parts(self.identity.family)
             self._table = parts.writer()
-            if self._healed is not None:
+            self._earlier = self._to_equal()
+            if self._earlier is not None:
                 self._before = parts.load()
             missing = [i for i in work.missing if self._only is None or work.partitions[i].id in self._only]
             self._waiting.extend(self._unit("partition", i) for i in missing)
@@ -156,10 +159,17 @@ class Building:
             self._give_up(next(iter(self._failed.values())))
 
     def close(self, *, release: bool) -> None:
-        """Flush finished partitions and, unless committed, give the claim back."""
+        """Flush finished partitions and, unless committed, give the claim back.
+
+        Where a rebuild came out different, the earlier result stands by another commit of it, which answers the
+        rebuild: otherwise every later run would build the stage again and fail again.
+        """
         if self._table is not None:
             self._table.close()
         if release and self.result is None and not self.superseded:
+            if self._stands is not None:
+                earlier = self._stands
+                self.claim.commit(earlier.outputs, earlier.payload, {**earlier.meta, "kept": earlier.attempt})
             self.claim.release()
 
     # -- partitions
@@ -180,7 +190,7 @@ class Building:
         assert self._work is not None
         difference = self._unlike_before(self._work.keys[unit.index], outcome)
         if difference is not None:
-            self._unit_failed(unit, self._not_reproducible(f"{difference}; nothing was replaced"))
+            self._unit_failed(unit, self._not_reproducible(f"{difference}; {self._keep(self._earlier)}"))
             return
         made_by = f"{self.identity.key}/{self.claim.attempt}"
         entries = {slot: list(found) for slot, found in outcome.entries.items()}
@@ -196,10 +206,10 @@ class Building:
         self._pass_on_if_complete()
 
     def _unlike_before(self, key: str, outcome: Outcome) -> str | None:
-        """How a partition that runs to heal differs from what it was; then it must not replace it."""
-        if self._healed is None or key not in self._before:
+        """How a partition that has to equal an earlier one differs from it; then it must not replace it."""
+        if self._earlier is None or key not in self._before:
             return None
-        manifests = readable_manifests(self.drive.store, self._healed.outputs)
+        manifests = readable_manifests(self.drive.store, self._earlier.outputs)
         committed = {slot: manifest.entries for slot, manifest in manifests.items()}
         return first_difference(outcome.entries, self._before[key].entries, committed)
 
@@ -254,6 +264,9 @@ class Building:
         reproducible = one_code and all(output.reproducible for output in stated.values())
         if self._refused(outputs, reproducible):
             return
+        if self._assessment.log is not None and self._assessment.log.rebuild:
+            for manifest in manifests.values():
+                self.drive.store.trees.renew(manifest)
         meta: JsonObject = {
             "reproducible": reproducible,
             "run": self.drive.run,
@@ -296,26 +309,39 @@ class Building:
             with contextlib.suppress(StoreError):
                 self.drive.store.parts(self.identity.family).compact()
 
-    def _refused(self, outputs: Outputs, reproducible: bool) -> bool:
-        """A reproducible stage that was built before must come out the same; if not, the earlier result stands.
+    def _to_equal(self) -> Commit | None:
+        """The earlier commit that this build must equal, byte for byte: one that is healed, or built again as it was.
 
-        It stands by another commit of it, which answers the rebuild: otherwise every later run would build the
-        stage again and fail again. What has lost its bytes cannot stand.
+        Advisory code that changed and was not accepted makes something else, which is what the rebuild is for.
         """
-        earlier = self._assessment.log.committed if self._assessment.log else None
-        if earlier is None:
-            return False
-        if self._healed is None and not (reproducible and earlier.meta.get("reproducible", True)):
+        log = self._assessment.log
+        earlier = log.committed if log is not None else None
+        if log is None or earlier is None or self._healed is not None:
+            return earlier
+        if not earlier.meta.get("reproducible", True):
+            return None
+        if drifted(self.stage.stage, self.identity.code, earlier, log.accepted) is not None:
+            return None
+        return earlier if all(output.reproducible for output in self._stated().values()) else None
+
+    def _refused(self, outputs: Outputs, reproducible: bool) -> bool:
+        """A reproducible stage that was built before must come out the same; if not, the earlier result stands."""
+        earlier = self._to_equal()
+        if earlier is None or not (reproducible or self._healed is not None):
             return False
         difference = compare_outputs(self.drive.store, earlier.outputs, outputs)
         if difference is None:
             return False
-        kept = not lost_bytes(self.drive.store, earlier.outputs)
-        if kept:
-            self.claim.commit(earlier.outputs, earlier.payload, {**earlier.meta, "kept": earlier.attempt})
-        then = "the earlier result is kept" if kept else "the bytes of the earlier one are gone"
-        self.fail(self._not_reproducible(f"{difference}; {then}"))
+        self.fail(self._not_reproducible(f"{difference}; {self._keep(earlier)}"))
         return True
+
+    def _keep(self, earlier: Commit | None) -> str:
+        """Let the earlier result stand, in words. What has lost its bytes cannot; of a remote store a heal says so."""
+        unseen = self._healed is not None and not self.drive.store.is_local
+        if earlier is None or unseen or lost_bytes(self.drive.store, earlier.outputs):
+            return "nothing was replaced, and the bytes of the earlier one are gone"
+        self._stands = earlier
+        return "nothing was replaced, the earlier result is kept"
 
     def _not_reproducible(self, difference: str) -> Failure:
         message = (

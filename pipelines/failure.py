@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
 from pipelines.canonical import JsonObject
-from pipelines.errors import SharplineError, StoreError
+from pipelines.errors import Damaged, SharplineError, StoreError
 from pipelines.stage import StageError
 
 ErrorKind: TypeAlias = Literal["user", "store", "lost", "internal"]
@@ -49,9 +49,9 @@ class Failure:
         frames = traceback.extract_tb(error.__traceback__)
         theirs = [f for f in frames if package not in Path(f.filename).parents]
         kind: ErrorKind = "user" if theirs or isinstance(error, StageError) else "internal"
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError) and not isinstance(error, Damaged):
             kind = "store"
-        elif isinstance(error, SharplineError):
+        elif isinstance(error, SharplineError):  # damaged bytes do not get better by reading them once more
             kind = "user"
         chosen = _own_frame(theirs or list(frames))
         frame = ""

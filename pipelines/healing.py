@@ -7,13 +7,19 @@ count, and the end of the stage runs once more. What comes out must be what was 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from pipelines.artifact import Entry, Manifest
+from pipelines.canonical import JsonObject
 from pipelines.errors import Damaged
+from pipelines.fingerprint import CodeFingerprint, code_changes
+from pipelines.stage import Stage
+from pipelines.store.keylog import Commit
 from pipelines.store.parts import PartRow
 from pipelines.store.store import Store
+from pipelines.wording import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,26 @@ def lost_bytes(store: Store, outputs: Mapping[str, str]) -> Lost:
     return Lost(tuple(manifests), entries, cut)
 
 
+def drifted(stage: type[Stage], code: CodeFingerprint, commit: Commit, accepted: Collection[str]) -> list[str] | None:
+    """The files of advisory code that changed since `commit` and were not accepted; None where it is the same code.
+
+    What such a stage was cannot be made again: what its code makes now is something else.
+    """
+    built = cast("JsonObject", commit.meta.get("code") or {})
+    digest = built.get("digest")
+    if stage.code_policy == "key" or not digest or code.digest in (digest, *accepted):
+        return None
+    return code_changes(cast("dict[str, str]", built.get("files", {})), code.files)
+
+
+def changed_code(name: str, changed: Sequence[str]) -> str:
+    """Why a stage of drifted code is not healed, and what can be done."""
+    return (
+        f"the code that built it changed ({some(changed) or 'the stage contract itself'}), so it would come out as "
+        f"something else; `--rebuild {name}` builds another, `sharpline accept {name}` says that it is the same"
+    )
+
+
 def readable_manifests(store: Store, outputs: Mapping[str, str]) -> dict[str, Manifest]:
     """The manifests of committed artifacts (digest by slot), without those that are gone or damaged."""
     found = {}
@@ -98,9 +124,13 @@ def first_difference(
     Entries are by slot. What the partition table says of the partition may itself be damaged, and a stage need not
     commit the entries of its partitions: one of the two has to agree.
     """
-    for slot, entries in now.items():
+    for slot in {**now, **before}:
+        entries = now.get(slot, ())
         known = {entry.name: entry for entry in before.get(slot, ()) if not entry.derived}
         final = {entry.name: entry for entry in committed.get(slot, ()) if not entry.derived}
+        for name in known.keys() - {entry.name for entry in entries}:
+            if final.get(name) == known[name]:
+                return f"entry {name!r} of output {slot!r} is no longer written"
         for entry in entries:
             was = known.get(entry.name)
             if entry.derived or was is None or entry == was or entry == final.get(entry.name):

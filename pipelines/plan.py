@@ -15,11 +15,11 @@ import pydantic
 
 from pipelines.artifact import Manifest
 from pipelines.canonical import JsonObject, NotCanonical, digest
-from pipelines.errors import SharplineError, StageFailed, StoreError, UsageError
+from pipelines.errors import Damaged, SharplineError, StageFailed, StoreError, UsageError
 from pipelines.failure import Failure
 from pipelines.fingerprint import CodeFingerprint, code_changes, fingerprint
 from pipelines.graph import Graph
-from pipelines.healing import lost_bytes, whole_rows, words
+from pipelines.healing import changed_code, drifted, lost_bytes, whole_rows, words
 from pipelines.history import History
 from pipelines.inputs import InputArtifact, StoredArtifact
 from pipelines.keys import family, lineage, partition_key, source_identity, stage_key, stage_payload
@@ -196,7 +196,7 @@ class Planner:
         if commit is not None and log.done:
             return self._committed(stage, identity, log, commit)
         if commit is not None and log.healing:
-            return self._to_heal(stage, identity, log, str(lost_bytes(self.store, commit.outputs) or log.why))
+            return self._lost(stage, identity, log, commit, str(lost_bytes(self.store, commit.outputs) or log.why))
         asked = [Reason.rebuild("a rebuild was asked for and has not finished")] if log.rebuild else []
         return self._to_build(stage, identity, log, asked)
 
@@ -242,15 +242,22 @@ class Planner:
 
     def _committed(self, stage: StageSpec, identity: Identity, log: KeyState, commit: Commit) -> Assessment:
         lost = lost_bytes(self.store, commit.outputs)
-        if not lost:
-            drift = self._drift(stage, identity, log, commit)
-            return Assessment(stage.name, stage.uses, "cached", drift, identity, dict(commit.outputs), log)
-        if commit.meta.get("reproducible", True):
-            return self._to_heal(stage, identity, log, str(lost))
+        if lost:
+            return self._lost(stage, identity, log, commit, str(lost))
+        drift = self._drift(stage, identity, log, commit)
+        return Assessment(stage.name, stage.uses, "cached", drift, identity, dict(commit.outputs), log)
+
+    def _lost(self, stage: StageSpec, identity: Identity, log: KeyState, commit: Commit, lost: str) -> Assessment:
+        """A committed stage whose bytes are gone: healed, unless what comes out now would be something else."""
+        changed = drifted(stage.stage, identity.code, commit, log.accepted)
+        reproducible = bool(commit.meta.get("reproducible", True))
+        if reproducible and changed is None:
+            return self._to_heal(stage, identity, log, lost)
         reason = Reason("lost", stage.name, None, None, f"committed, but its bytes are gone: {lost}", None)
-        advice = Reason(
-            "lost", stage.name, None, None, f"it is not reproducible; `--rebuild {stage.name}` builds another", None
-        )
+        text = f"it is not reproducible; `--rebuild {stage.name}` builds another"
+        if reproducible and changed is not None:
+            text = changed_code(stage.name, changed)
+        advice = Reason("lost", stage.name, None, None, text, None)
         return Assessment(stage.name, stage.uses, "lost", (reason, advice), identity, None, log)
 
     def _to_heal(self, stage: StageSpec, identity: Identity, log: KeyState, lost: str) -> Assessment:
@@ -264,18 +271,15 @@ class Planner:
 
     def _drift(self, stage: StageSpec, identity: Identity, log: KeyState, commit: Commit) -> tuple[Reason, ...]:
         """Advisory stages: code that changed since the commit and was not accepted."""
-        built = cast("JsonObject", commit.meta.get("code") or {})
-        digest = built.get("digest")
-        if stage.stage.code_policy == "key" or not digest:
+        changed = drifted(stage.stage, identity.code, commit, log.accepted)
+        if changed is None:
             return ()
-        if identity.code.digest in (digest, *log.accepted):
-            return ()
-        changed = code_changes(cast("dict[str, str]", built.get("files", {})), identity.code.files)
+        built = cast("JsonObject", commit.meta["code"])["digest"]
         text = (
             f"code: {some(changed)} changed since this was built; the result is kept: "
             f"`sharpline accept {stage.name}` or `--rebuild {stage.name}` decides"
         )
-        return (Reason("advisory", "code", cast(str, digest), identity.code.digest, text, None),)
+        return (Reason("advisory", "code", built, identity.code.digest, text, None),)
 
     # -- to build
 
@@ -324,7 +328,10 @@ class Planner:
             for slot, found in identity.inputs.items()
             if not stage.stage.inputs[slot].many
         }
-        partitions = tuple(stage.stage.partitions(stage.config, artifacts, sources))
+        try:
+            partitions = tuple(stage.stage.partitions(stage.config, artifacts, sources))
+        except Damaged as error:  # of an input: it is this stage that cannot go on, and not the plan
+            raise StageError(str(error)) from error
         _refuse_twins(stage, partitions)
         keys = tuple(_partition_key(stage, identity.family, part) for part in partitions)
         table = self.store.parts(identity.family).load()

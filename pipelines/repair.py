@@ -9,13 +9,14 @@ killed anywhere, the store says of itself what is missing, and the same command 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from pipelines.canonical import JsonObject
 from pipelines.errors import LeaseHeld, UsageError
 from pipelines.events import EventSink
 from pipelines.graph import Graph
+from pipelines.healing import changed_code, drifted
 from pipelines.plan import Planner
 from pipelines.run import ExecutorChoice, RunResult, new_run_id, run
 from pipelines.scheduler import Options
@@ -32,12 +33,16 @@ LOOK = 1.0  # seconds between looks at a claim that somebody else holds
 
 @dataclass(slots=True)
 class Repaired:
-    """What was done. `left` is what is still bad, `aside` where wrong bytes lie now (key in the store by entry)."""
+    """What was done. `left` is what is still bad, `aside` where wrong bytes lie now (key in the store by entry).
+
+    `left_out` says of reproducible stages why they were not made again.
+    """
 
     first: Verification
     last: Verification
     runs: list[RunResult] = field(default_factory=list)
     aside: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def left(self) -> tuple[Finding, ...]:
@@ -61,6 +66,7 @@ class Repaired:
             "restored": [finding.to_json() for finding in self.restored],
             "left": [finding.to_json() for finding in self.left],
             "aside": dict(self.aside),
+            "left_out": dict(self.left_out),
             "runs": [result.run for result in self.runs],
             "status": self.runs[-1].status if self.runs else "ok",
         }
@@ -91,12 +97,17 @@ class Repair:
         for _ in range(len(stages) + 1):
             if not found.bad:
                 break
-            self._set_aside(found, done)
-            healable = frozenset(stage.stage for stage in found.stages if stage.bad and stage.reproducible)
+            spoilt = self._leave_out(found, done)
+            self._set_aside(found, spoilt, done)
+            healable = (
+                frozenset(stage.stage for stage in found.stages if stage.bad and stage.reproducible)
+                - done.left_out.keys()
+            )
             if healable:
                 done.runs.append(self._heal(healable))
             done.last = self._verify(stages)
-            if not healable or done.runs[-1].status != "ok" or set(done.last.bad) & set(found.bad):
+            again = {finding for finding in done.last.bad if finding.stage in healable} & set(found.bad)
+            if not healable or done.runs[-1].status != "ok" or again:
                 break
             found = done.last
         return done
@@ -116,6 +127,37 @@ class Repair:
                 f"repair them together: sharpline repair {self._spec.file} {' '.join([*spoilt, *bad])}"
             )
 
+    def _leave_out(self, found: Verification, done: Repaired) -> set[str]:
+        """Note which bad stages cannot be what they were, and why; those of them that were made from others.
+
+        The bytes of these stay where they are: nothing would come in their place.
+        """
+        cannot, spoilt = set[str](), set[str]()
+        for stage in found.stages:
+            name = stage.stage
+            needs = cannot & self._graph.ancestors(name)
+            before = [other for other in self._graph.order if other in needs]
+            if not stage.bad:
+                continue
+            if before:
+                spoilt.add(name)
+                because = f"{', '.join(before)}, which cannot be made again as it was; `--rebuild {before[0]}` decides"
+                done.left_out[name] = f"is not made again: it needs {because}"
+            elif stage.reproducible and (changed := self._changed(stage)) is not None:
+                done.left_out[name] = f"is not made again: {changed_code(name, changed)}"
+            if name in done.left_out or not stage.reproducible:
+                cannot.add(name)
+        return spoilt
+
+    def _changed(self, stage: StageReport) -> list[str] | None:
+        """Files of advisory code that changed since a stage was built; None where it is the same code."""
+        log = self._store.key_log(stage.key).state() if stage.key is not None and stage.verified else None
+        if log is None or log.committed is None:
+            return None
+        spec = self._spec.stages[stage.stage]
+        code = Planner(self._spec, self._graph, self._store).code_of(spec)
+        return drifted(spec.stage, code, log.committed, log.accepted)
+
     def _heal(self, stages: frozenset[str]) -> RunResult:
         options = Options(keep_going=True, wait_for_leases=self._wait, selected=stages)
         return run(
@@ -125,11 +167,11 @@ class Repair:
 
     # -- wrong bytes make way
 
-    def _set_aside(self, found: Verification, done: Repaired) -> None:
+    def _set_aside(self, found: Verification, spoilt: Collection[str], done: Repaired) -> None:
         holder = Holder.current(new_run_id(self._spec.name))
         with Heartbeat(self._store, holder):
             for stage in found.stages:
-                if stage.bad and stage.key is not None:
+                if stage.bad and stage.key is not None and stage.stage not in spoilt:
                     self._prepare(stage, stage.key, holder, done)
 
     def _prepare(self, stage: StageReport, key: str, holder: Holder, done: Repaired) -> None:

@@ -228,7 +228,11 @@ class StageError(Exception):
 
 
 class Artifact(Protocol):
-    """A read-only input artifact. Files and ranges are fetched on demand."""
+    """A read-only input artifact. Files and ranges are fetched on demand.
+
+    What is read whole and every derived entry is checked against its digest; damage is an error that names the
+    repair. Ranges, and content entries that are opened, are not checked.
+    """
 
     @property
     def label(self) -> str: ...  # the producing stage (and cell), for logs and pictures; never written into an artifact
@@ -240,15 +244,15 @@ class Artifact(Protocol):
     def facets(self) -> Facets: ...
 
     def open(self, name: str) -> Path:
-        """A local read-only file with the bytes of entry `name`."""
+        """A local read-only file with the bytes of entry `name`; checked where the entry is derived (an index)."""
         ...
 
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
-        """A byte range of an entry, without fetching the rest."""
+        """A byte range of an entry, without fetching the rest; checked where it is the whole entry."""
         ...
 
     def table(self, name: str = "index.parquet") -> pyarrow.Table:
-        """A Parquet entry as a pyarrow table; by convention ``index.parquet`` lists items."""
+        """A Parquet entry as a pyarrow table, checked; by convention ``index.parquet`` lists items."""
         ...
 
     def ref(self, role: str) -> Artifact:
@@ -324,7 +328,7 @@ class Context(Protocol):
         ...
 
     def part_file(self, entry: Entry) -> Path:
-        """A local read-only file with the bytes of a finished partition's entry (in `finish`)."""
+        """A local read-only file with the bytes of a finished partition's entry (in `finish`), checked once."""
         ...
 
 

@@ -28,7 +28,8 @@ def command(
         assessment = plan.stages[name]
         if loaded.stages[name].stage.code_policy == "key":
             raise UsageError(f"{name}: its code is part of its key; a change rebuilds it, there is nothing to accept")
-        if assessment.state != "cached" or assessment.identity is None:
+        lost = assessment.state == "lost"  # what has lost bytes is healed by code that was accepted
+        if (assessment.state != "cached" and not lost) or assessment.identity is None:
             raise UsageError(f"{name} is not built ({assessment.state}); there is no result to accept code for")
         opened.key_log(assessment.identity.key).append_accept(assessment.identity.code.digest)
         typer.echo(f"{name}: accepted with the code as it is now")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.artifact import Entry, Facets
 from pipelines.canonical import JsonObject, sha256_hex
+from pipelines.errors import Damaged
 from pipelines.executors.task import Task
 from pipelines.inputs import StoredArtifact
 from pipelines.stage import Artifact, Checkpoints, Output, OutputWriter, Read, SourceFile, StageError
@@ -116,11 +117,12 @@ class UnitContext:
         self._store, self._task = store, task
         self.config = config
         self._folder = scratch
-        self.inputs: Mapping[str, Artifact] = {
+        self._inputs = {
             slot: StoredArtifact(store, found[0].digest, found[0].label)
             for slot, found in task.inputs.items()
             if slot not in task.many
         }
+        self.inputs: Mapping[str, Artifact] = self._inputs
         self.many: Mapping[str, Sequence[Artifact]] = {
             slot: [StoredArtifact(store, a.digest, a.label) for a in found]
             for slot, found in task.inputs.items()
@@ -145,6 +147,7 @@ class UnitContext:
         self._shown = 0.0
         self.log = logging.getLogger(f"sharpline.{task.stage}")
         self._logging: logging.Handler | None = None
+        self._checked: set[str] = set()
 
     @cached_property
     def scratch(self) -> Path:
@@ -176,28 +179,18 @@ class UnitContext:
         )
 
     def read(self, read: Read) -> bytes:
-        found = self.inputs.get(read.slot)
-        if found is not None:
-            data = found.read(read.entry, read.offset, read.size)
-        else:
-            try:
-                with Path(read.entry).open("rb") as file:
-                    file.seek(read.offset)
-                    data = file.read(read.size)
-            except OSError as error:
-                raise StageError(
-                    f"source file {read.name} could not be read at {read.entry}: {error.strerror}; "
-                    "it was there when the source was listed: run again to list it anew"
-                ) from error
-        if sha256_hex(data) != read.sha256:
-            raise StageError(
-                f"{read.slot}: the bytes of {read.name} changed since they were listed "
-                f"(expected sha256 {read.sha256[:12]}…); run again to list it anew"
-            )
-        return data
+        found = self._inputs.get(read.slot)
+        return _read_source(read) if found is None else _read_input(found, read)
 
     def part_file(self, entry: Entry) -> Path:
-        return self._store.blobs.open(entry.sha256)
+        if entry.sha256 in self._checked:
+            return self._store.blobs.open(entry.sha256)
+        try:
+            path = self._store.blobs.open_checked(entry.sha256)
+        except Damaged as error:
+            raise Damaged(f"{entry.name}, of a finished partition of {self._task.stage}: {error}") from error
+        self._checked.add(entry.sha256)
+        return path
 
     def open_log(self) -> logging.Handler:
         """Attach the attempt's `log` stream to the stage's logger."""
@@ -236,6 +229,39 @@ class Rehearsal(UnitContext):
         self.log.addHandler(self._logging)
         self.log.propagate = False
         return self._logging
+
+
+def _read_input(artifact: StoredArtifact, read: Read) -> bytes:
+    """A declared range of an input. Its sha256 stands in the input's index, so that other bytes are damaged ones."""
+    data = artifact.read(read.entry, read.offset, read.size)
+    if sha256_hex(data) != read.sha256:
+        data = artifact.read_again(read.entry, read.offset, read.size)
+    came = sha256_hex(data)
+    if came != read.sha256:
+        raise Damaged(
+            f"{read.slot}: {read.name} in {read.entry} of {artifact.label} is damaged: expected sha256 "
+            f"{read.sha256[:12]}…, its bytes have {came[:12]}…; `sharpline repair SPEC` makes {read.entry} again"
+        )
+    return data
+
+
+def _read_source(read: Read) -> bytes:
+    """A declared range of a source file, which others may change at any time."""
+    try:
+        with Path(read.entry).open("rb") as file:
+            file.seek(read.offset)
+            data = file.read(read.size)
+    except OSError as error:
+        raise StageError(
+            f"source file {read.name} could not be read at {read.entry}: {error.strerror}; "
+            "it was there when the source was listed: run again to list it anew"
+        ) from error
+    if sha256_hex(data) != read.sha256:
+        raise StageError(
+            f"{read.slot}: the bytes of {read.name} changed since they were listed "
+            f"(expected sha256 {read.sha256[:12]}…); run again to list it anew"
+        )
+    return data
 
 
 def hint_name(partition: str | None) -> str:

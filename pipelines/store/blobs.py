@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipelines.canonical import sha256_hex
-from pipelines.errors import StoreError
+from pipelines.errors import Damaged, StoreError
 from pipelines.store.cache import BlobCache, fetch
 from pipelines.store.copies import copy_hashed
 from pipelines.store.damage import look, set_aside
@@ -88,6 +88,37 @@ class Blobs:
         if not path.is_file():
             raise _lost(sha256, self._objects)
         return path
+
+    def open_checked(self, sha256: str) -> Path:
+        """Like `open`, after the file was read to its end. Raises Damaged where its bytes are not those of its name."""
+        path = self.open(sha256)
+        came = hash_file(path)[0]
+        if came != sha256 and self.forget(sha256):
+            return self.open(sha256)
+        if came != sha256:
+            raise self.damaged(sha256, came)
+        return path
+
+    def read_checked(self, sha256: str) -> bytes:
+        """All bytes of a blob. Raises Damaged where they are not those of its name."""
+        data = self.read(sha256)
+        if sha256_hex(data) != sha256 and self.forget(sha256):
+            data = self.read(sha256)
+        came = sha256_hex(data)
+        if came != sha256:
+            raise self.damaged(sha256, came)
+        return data
+
+    def forget(self, sha256: str) -> bool:
+        """Drop the local copy of a remote blob, which may have gone bad where the blob has not; False without one."""
+        return self._cache is not None and self._cache.drop(sha256)
+
+    def damaged(self, sha256: str, came: str) -> Damaged:
+        """The error about a blob whose bytes have the sha256 `came`."""
+        return Damaged(
+            f"blob {sha256} in {self._objects.url} is damaged: its bytes have sha256 {came}; "
+            "`sharpline repair SPEC` makes it again"
+        )
 
     def copy(self, sha256: str, size: int, path: Path) -> None:
         """Write a blob of `size` bytes to the new file `path`, which is the caller's own to change.

@@ -57,6 +57,13 @@ class BlobCache:
             partial.unlink(missing_ok=True)
         return self._path(sha256)
 
+    def drop(self, sha256: str) -> bool:
+        """Remove the cached file; False when there is none."""
+        found = self.find(sha256)
+        if found is not None:
+            found.unlink(missing_ok=True)
+        return found is not None
+
     def _path(self, sha256: str) -> Path:
         return self.root / "blobs" / sha256[:2] / sha256
 

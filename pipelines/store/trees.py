@@ -26,7 +26,7 @@ class Trees:
         """Store a manifest; its digest. Raises StoreError naming an entry or a reference that is not in the store.
 
         Two manifests of one digest may differ in derived entries: the first one stays, unless it is damaged or a
-        blob that it names is gone.
+        blob that it names is gone. :meth:`renew` replaces it.
         """
         digest = manifest.digest
         self._refuse_dangling(manifest)
@@ -36,6 +36,17 @@ class Trees:
             self._objects.put(key, data)
             self._known.pop(digest, None)
         return digest
+
+    def renew(self, manifest: Manifest) -> None:
+        """Put `manifest` in the place of one with the same digest and other derived entries, which were wrong.
+
+        For one who has made the artifact anew from checked bytes: derived entries are functions of the content.
+        """
+        digest = self.put(manifest)
+        data = manifest_bytes(manifest)
+        if self._objects.get(tree_key(digest)) != data:
+            self._objects.put(tree_key(digest), data)
+            self._known.pop(digest, None)
 
     def get(self, digest: str) -> Manifest:
         """The manifest with this digest, verified. Raises StoreError when it is gone, Damaged when it is that."""

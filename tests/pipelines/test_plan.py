@@ -248,6 +248,33 @@ class Hello(Stage):
         assert Sharpline()("accept", mine.file, "hi").code == 0
         assert self.in_a_new_process(mine)["hi"]["reasons"] == []
 
+    def test_a_result_of_other_advisory_code_is_built_anew_when_asked_and_never_to_heal(self, mine: Workspace) -> None:
+        from tests.support.cli import Sharpline
+
+        (mine.folder / "mine" / "stage.py").write_text(self.STAGE.format(policy="advisory"))
+        self.build(mine)
+        helper = mine.folder / "mine" / "helper.py"
+        blobs = mine.folder / ".sharpline" / "blobs"
+        helper.write_text(helper.read_text().replace("f'hello {who}'", "'hello ' + who"))
+        blob = next(file for file in blobs.rglob("*") if file.is_file() and file.read_text() == "hello you")
+        blob.chmod(0o644)
+        blob.write_text("jello you")
+        sharpline = Sharpline()
+        told = sharpline("repair", mine.file, "--executor", "local")
+        assert told.code == 3
+        assert "hi is not made again: the code that built it changed (mine/helper.py)" in told.out
+        plan = self.in_a_new_process(mine)["hi"]
+        assert plan["state"] == "lost"
+        assert "mine/helper.py" in str(plan["reasons"])
+        assert "`--rebuild hi` builds another" in str(plan["reasons"])
+        assert sharpline("accept", mine.file, "hi").code == 0
+        self.build(mine)  # the same bytes, as was said
+        assert blob.read_text() == "hello you"
+        helper.write_text(helper.read_text().replace("hello", "good day"))
+        told = sharpline("run", mine.file, "--executor", "local", "--rebuild", "hi")
+        assert told.code == 0, told.out + told.err
+        assert any(file.read_text() == "good day you" for file in blobs.rglob("*") if file.is_file())
+
 
 def test_a_rebuild_counts_nothing_that_was_made_before_or_for_another_key(work: Workspace) -> None:
     from pipelines.plan import _made_since

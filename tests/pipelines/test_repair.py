@@ -8,15 +8,22 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipelines.errors import LeaseHeld, UsageError
+from pipelines.errors import Damaged, LeaseHeld, UsageError
+from pipelines.inputs import StoredArtifact
+from pipelines.scheduler import Options
+from pipelines.store.blobs import Blobs
+from pipelines.store.cache import BlobCache
 from pipelines.store.heartbeat import Heartbeat
 from pipelines.store.holder import Holder
+from pipelines.store.store import open_store
+from pipelines.store.trees import manifest_bytes
 from tests.support.cli import Sharpline, events
-from tests.support.damage import Breakable, delete, flip, swap, truncate
+from tests.support.damage import Breakable, delete, flip, rewrite, swap, truncate
 from tests.support.workspace import Workspace
 
 SPEC = """
@@ -156,7 +163,72 @@ class TestPlainRuns:
         untouched(before, store.content(), path)
 
 
+class TestNothingIsMadeFromDamagedBytes:
+    def test_the_index_of_a_partition_is_looked_at_before_it_is_merged(self, store: Breakable) -> None:
+        before, path = store.content(), store.file("shards", "texts", "index-2.txt")
+        flip(path)
+        delete(path_of(store, INDEX))
+        error = store.work.run().of("stage.failed")[0].data["error"]
+        assert (error["type"], error["kind"]) == ("Damaged", "user")
+        assert "index-2.txt" in error["message"]
+        assert "`sharpline repair SPEC`" in error["message"]
+        assert store.repair()[0].left == ()
+        assert {name: found[0] for name, found in store.content().items()} == {n: f[0] for n, f in before.items()}
+
+    def test_a_pack_that_is_damaged_is_not_said_to_have_changed(self, store: Breakable) -> None:
+        store.work.spec(SPEC + "    upper: {uses: 'toy:Upper', inputs: {texts: shards}}\n")
+        flip(path_of(store, SHARD))
+        error = store.work.run().of("stage.failed")[0].data["error"]["message"]
+        assert "shard-2.txt of shards is damaged: expected sha256" in error
+        assert "`sharpline repair SPEC` makes shard-2.txt again" in error
+        assert "changed since" not in error
+
+    @pytest.mark.parametrize("name", ["shard-2.txt", "index.txt"])
+    def test_what_is_read_whole_and_an_index_that_is_opened_are_checked(self, store: Breakable, name: str) -> None:
+        artifact = StoredArtifact(store.work.store, store.outputs("shards")["texts"], "shards")
+        flip(store.file("shards", "texts", name))
+        reads = [artifact.read, artifact.table, *([artifact.open] if name == "index.txt" else [])]
+        for read in reads:
+            with pytest.raises(Damaged, match=f"{name} of shards: .*sharpline repair SPEC"):
+                read(name)
+
+    def test_a_local_copy_of_a_remote_blob_that_rots_is_fetched_anew(self, tmp_path: Path) -> None:
+        objects, cache = open_store(tmp_path / "far").objects, BlobCache(tmp_path / "cache")
+        blobs = Blobs(objects, cache)
+        sha256, _ = blobs.add_bytes(b"right")
+        rewrite(blobs.open(sha256), b"wrong")
+        assert blobs.read_checked(sha256) == b"right"
+        rewrite(blobs.open(sha256), b"wrong")
+        assert blobs.open_checked(sha256).read_bytes() == b"right"
+
+
 class TestWhatComesOutDifferent:
+    def test_a_wrong_index_that_was_committed_is_replaced_by_a_rebuild(self, store: Breakable) -> None:
+        """All digests are right: only making it again shows that it is not what it should be."""
+        before, trees = store.content(), store.work.store.trees
+        right = trees.get(store.outputs("shards")["texts"])
+        other = right.entry("shard-2.txt")
+        index = replace(right.entry("index.txt"), sha256=other.sha256, size=other.size)
+        wrong = replace(right, entries=(index, *(entry for entry in right.entries if entry.name != index.name)))
+        assert wrong.digest == right.digest
+        rewrite(path_of(store, MANIFEST), manifest_bytes(wrong))
+        assert store.bad() == {}
+        assert store.work.run(rebuild=["shards"]).status == "ok"
+        assert {name: found[0] for name, found in store.content().items()} == {n: f[0] for n, f in before.items()}
+
+    def test_a_refused_rebuild_leaves_no_row_of_its_own(self, store: Breakable) -> None:
+        table = store.work.store.parts(store.work.plan().stages["shards"].identity.family)
+        rows, mood = {key: row.entries for key, row in table.load().items()}, store.work.folder / "mood"
+        mood.write_text("angry")
+        ran = store.work.run(rebuild=["shards"], options=Options(keep_going=True))
+        error = ran.of("stage.failed")[0].data["error"]
+        assert (ran.status, error["type"], ran.partitions) == ("failed", "NotReproducible", [])
+        assert "the earlier result is kept" in error["message"]
+        assert {key: row.entries for key, row in table.load().items()} == rows
+        mood.unlink()
+        assert set(store.work.states().values()) == {"cached"}
+        assert store.work.run(rebuild=["shards"]).partitions == [f"shards[{i}]" for i in range(4)]
+
     def test_replaces_nothing_and_is_told_with_both_digests(self, store: Breakable) -> None:
         path = path_of(store, SHARD)
         flip(path)
@@ -183,6 +255,22 @@ class TestWhatComesOutDifferent:
         assert done.code == 3
         assert "--rebuild clock` builds another" in done.out
         assert store.work.states() == {"shards": "cached", "joined": "cached", "clock": "lost"}
+
+    def test_nor_is_what_needs_it_whose_bytes_stay_where_they_are(self, store: Breakable) -> None:
+        store.work.spec(SPEC + "    after: {uses: 'toy:Noop', inputs: {after: [clock]}}\n")
+        assert store.work.run().status == "ok"
+        needs = store.file("after", "out", "metrics.json")
+        for path in (needs, path_of(store, "clock.out/metrics.json"), path_of(store, SHARD)):
+            flip(path)
+        wrong = needs.read_bytes()
+        done, ran = store.repair()
+        assert (ran.status, ran.built, ran.stages("stage.failed")) == ("ok", ["shards"], [])
+        assert list(done.left_out) == ["after"]
+        assert "it needs clock, which cannot be made again as it was; `--rebuild clock`" in done.left_out["after"]
+        assert needs.read_bytes() == wrong
+        told = Sharpline(cwd=store.work.folder)("repair", "spec.yaml", "--executor", "local")
+        assert told.code == 3
+        assert "after is not made again: it needs clock" in told.out
 
 
 class TestSeveralAtOnce:
@@ -288,6 +376,9 @@ def test_shards_of_pairs_heal_one_by_one_to_the_same_bytes(tmp_path: Path) -> No
     assert (done.left, ran.partitions) == ((), [f"pairs[{int(n[6:11])}]" for n in (shards[0], shards[-1])])
     untouched(before, store.content(), first, last)
     assert store.resynthesise(100)["pairs"].differences == ()
+    flip(store.file("images", "images", "index.parquet"))
+    assert "index.parquet of images: " in work.why("pairs", "stages.pairs.with.crops=2")
+    assert "`sharpline repair SPEC` makes it again" in work.why("pairs", "stages.pairs.with.crops=2")
 
 
 def _kill_when(process: subprocess.Popen[str], moment: Callable[[], bool]) -> None:
