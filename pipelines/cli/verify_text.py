@@ -103,6 +103,7 @@ def repair_lines(done: Repaired, spec: str) -> Iterator[str]:
         yield f"✗ {finding.stage}.{finding.output}/{finding.entry}: {finding.what}"
     for stage in done.irreplaceable:
         yield _cannot(stage, spec)
+    yield from (f"{stage} {because}" for stage, because in done.left_out.items())
     if done.aside:
         yield "the wrong bytes are kept in the store for a look, and may be deleted:"
         yield from (f"    {entry}: {key}" for entry, key in done.aside.items())
