@@ -34,8 +34,8 @@ _NUMBERS = ("crop", "crops", "offset", "size", "height", "width")
 class OnlinePairs(PairIndex):
     """The pairs of one on-line artifact, by position.
 
-    `numbers` are int64 arrays of length ``len(pairs)``; `probe` maps keys of a few pairs to what they look like
-    (:func:`pair_digest`).
+    `numbers` are int64 arrays of length ``len(pairs)``; `probe` maps keys of a few pairs, of any epoch, to what they
+    look like (:func:`pair_digest`); each is checked where it is met, the first of a split always.
     """
 
     numbers: Mapping[str, NDArray[np.int64]]

@@ -1,21 +1,26 @@
 """``degrade.pairs`` with ``online: true``: an artifact that says how its pairs are made, and holds no pixels of them.
 
-Its content is the rules (``online.json``) and the digests of a few pairs (``probe.json``): where an edit of the code or
-another library changes the pixels, the artifact changes too, and what was trained on it is trained again, as it would
-be with stored pairs. Index and photographs are derived entries. The photographs' packs are those of the `images`
-artifact, carried over by digest: no byte is copied, and since they are no content, renaming or repacking photographs
-changes nothing for those who train on the pairs.
+Its content is the rules (``online.json``) and the digests of a few pairs (``probe.json``), chosen so that they meet
+everything that the preset can do (:mod:`stages.synthesis.probe`): where an edit of the code or another library changes
+what an operator makes or how its parameters are drawn, the artifact changes too, and what was trained on it is trained
+again, as it would be with stored pairs. An edit that changes neither trains nothing again. What the pairs can miss is
+a change that shows at few values of a number only.
+
+Index and photographs are derived entries. The photographs' packs are those of the `images` artifact, carried over by
+digest: no byte is copied, and since they are no content, renaming or repacking photographs changes nothing for those
+who train on the pairs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.stage import Artifact, Context, JsonObject, Partition, PartitionResult, Read, StageError, digest
-from stages.synthesis.shards import KEY_DIGITS, Cut, Plan, sample_key, shard_name, splits_of
+from stages.synthesis.shards import KEY_DIGITS, Cut, Plan, shard_name, splits_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,17 +28,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stages.synthesis.config import PairsConfig
+    from stages.synthesis.probe import Probe
 
     Pixels = NDArray[np.uint8]
 
-PROBES: Final = 6
-"""Photographs of each split whose first pair is looked at."""
+PROBES: Final = 4
+"""Photographs of each split whose first pair is looked at, and whose other pairs may be."""
 
 PICTURES: Final = 4
 
 
-def probe_partition(plan: Plan, preset: JsonObject) -> Partition:
-    """The one unit of work: render the first pair of the first photographs of each split, in the index's order."""
+def probe_partition(plan: Plan, preset: JsonObject, images: Artifact) -> Partition:
+    """The one unit of work: render pairs of the first photographs of each split, in the index's order."""
     found: dict[str, list[Read]] = {"train": [], "val": [], "test": []}
     for part in sorted(plan.partitions, key=lambda part: shard_name(part.id)):
         split_of = splits_of(part)
@@ -42,47 +48,56 @@ def probe_partition(plan: Plan, preset: JsonObject) -> Partition:
             if len(found[split]) < PROBES:
                 found[split].append(read)
     reads = tuple(read for split in found.values() for read in split)
-    return Partition("probe", {"preset": preset}, reads, weight=float(len(reads)))
+    sizes = _sizes(images)
+    params: JsonObject = {"preset": preset, "sizes": [list(sizes[read.name][::-1]) for read in reads]}
+    return Partition("probe", params, reads, weight=float(len(reads)))
 
 
 def run_probe(ctx: Context, part: Partition) -> None:
-    """Make the probed pairs: their digests are content, the first of them pictures for the report."""
+    """Make the probed pairs: their digests are content, the first of some photographs pictures for the report."""
     from stages.data.rules import PROBE, pair_digest
 
-    found = {}
-    for done, read in enumerate(part.reads, 1):
-        key, (lr, hr) = sample_key(read.name, 0), _render(ctx, part, read)
-        found[key] = pair_digest(lr, hr)
-        if done <= PICTURES:
-            _show(ctx, key, lr, hr)
-        ctx.progress(done, len(part.reads), "pairs")
-    ctx.out["pairs"].path(PROBE).write_text(json.dumps({"schema": 1, "pairs": found}, sort_keys=True, indent=1) + "\n")
+    probes, recipes = _chosen(ctx, part)
+    found: dict[str, str] = {}
+    shown: set[int] = set()
+    for probe, lr, hr in _rendered(ctx, part, probes):
+        found[probe.key] = pair_digest(lr, hr)
+        if probe.photo not in shown and len(shown) < PICTURES:
+            shown.add(probe.photo)
+            _show(ctx, probe.key, lr, hr)
+        ctx.progress(len(found), len(probes), "pairs")
+    text = json.dumps({"schema": 1, "pairs": found, "recipes": recipes}, sort_keys=True, indent=1)
+    ctx.out["pairs"].path(PROBE).write_text(text + "\n")
 
 
-def _render(ctx: Context, part: Partition, read: Read) -> tuple[Pixels, Pixels]:
-    """(lr, hr) of the first pair of one photograph."""
-    from degrade.engine import render
+def _chosen(ctx: Context, part: Partition) -> tuple[list[Probe], str]:
     from degrade.errors import DegradeError
     from degrade.preset import Preset
-    from degrade.recipe import sample_recipe
+    from stages.synthesis.probe import choose
+
+    sizes: Any = part.params["sizes"]
+    photos = [(read.name, (height, width)) for read, (height, width) in zip(part.reads, sizes, strict=True)]
+    try:
+        return choose(ctx.config, Preset.model_validate(part.params["preset"]), photos)
+    except DegradeError as error:
+        raise StageError(f"the preset gave no pair: {error}") from error
+
+
+def _rendered(ctx: Context, part: Partition, probes: Sequence[Probe]) -> Iterator[tuple[Probe, Pixels, Pixels]]:
+    """(probe, lr, hr), one photograph in memory at a time."""
+    from degrade.engine import render
+    from degrade.errors import DegradeError
     from stages.data.pixels import Undecodable, decode_rgb
 
-    config: PairsConfig = ctx.config
-    try:
-        photograph = decode_rgb(ctx.read(read))
-        recipe = sample_recipe(
-            Preset.model_validate(part.params["preset"]),
-            seed=config.seed,
-            image=read.name,
-            crop=0,
-            image_size=(photograph.shape[0], photograph.shape[1]),
-            hr_size=config.cut.hr_size,
-            scale=config.scale,
-        )
-        hr, lr = render(photograph, recipe)
-    except (DegradeError, Undecodable) as error:
-        raise StageError(f"image {read.name} ({read.entry}) gave no pair: {error}") from error
-    return lr, hr
+    for number, group in groupby(probes, key=lambda probe: probe.photo):
+        read = part.reads[number]
+        try:
+            photograph = decode_rgb(ctx.read(read))
+            for probe in group:
+                hr, lr = render(photograph, probe.recipe)
+                yield probe, lr, hr
+        except (DegradeError, Undecodable) as error:
+            raise StageError(f"image {read.name} ({read.entry}) gave no pair: {error}") from error
 
 
 def _show(ctx: Context, key: str, lr: Pixels, hr: Pixels) -> None:
@@ -121,10 +136,7 @@ def _photographs(plan: Plan, images: Artifact, cut: Cut) -> pyarrow.Table:
     """The photographs that give pairs, in the order of shards and digests, with the number of pairs of each."""
     import pyarrow
 
-    table = images.table()
-    known = [table[name].to_pylist() for name in ("image", "width", "height")]
-    sizes = {image: (width, height) for image, width, height in zip(*known, strict=True)}
-    rows = []
+    sizes, rows = _sizes(images), []
     for part in plan.partitions:
         shard, split_of = shard_name(part.id), splits_of(part)
         for read in part.reads:
@@ -134,6 +146,13 @@ def _photographs(plan: Plan, images: Artifact, cut: Cut) -> pyarrow.Table:
     names = ("shard", "split", "image", "pack", "offset", "size", "width", "height", "crops")
     rows.sort(key=lambda row: (row[0], row[2]))
     return pyarrow.table([pyarrow.array(column) for column in zip(*rows, strict=True)], names=list(names))
+
+
+def _sizes(images: Artifact) -> dict[str, tuple[int, int]]:
+    """(width, height) of every photograph, by its digest."""
+    table = images.table()
+    known = [table[name].to_pylist() for name in ("image", "width", "height")]
+    return {image: (width, height) for image, width, height in zip(*known, strict=True)}
 
 
 def _pairs(photographs: pyarrow.Table) -> pyarrow.Table:

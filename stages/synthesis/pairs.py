@@ -74,7 +74,7 @@ class DegradePairs(Stage):
                 "lower `hr_size`, raise `min_size` where they are ingested, or set on_small: skip"
             )
         if config.online and plan.partitions:
-            return [probe_partition(plan, _resolve(config.preset))]
+            return [probe_partition(plan, _resolve(config.preset), inputs["images"])]
         return plan.partitions if not is_file_name(config.preset) else _carry_preset(plan, config.preset)
 
     def run_partition(self, ctx: Context, partition: Partition) -> None:

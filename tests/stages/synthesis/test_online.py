@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from degrade.presets import load_preset, preset_names
+from degrade.recipe import sample_recipe
 from pipelines.keys import identity_config
 from pipelines.stage import Output, StageError
 from stages.data.rules import Rules
 from stages.data.tables import INDEX
-from stages.synthesis import online
+from stages.synthesis import online, probe
 from stages.synthesis.pairs import DegradePairs
 from tests.support.harness import FolderArtifact, FolderWriter, run_stage
 from tests.support.pairs import SMALL, ingest, synthesise
@@ -82,29 +86,77 @@ def test_an_engine_that_makes_other_pixels_gives_another_artifact(tmp_path, imag
     assert digest_of(tmp_path, images) != artifact.digest
 
 
+RARE = {  # where the code is, and with which of its arguments it is edited
+    "plateau": ("degrade.kernels", lambda _, x, y, *_others: x != y),  # 3 kernels in 100
+    "gaussian": ("degrade.kernels", lambda _, x, y, *others: x != y and others[1:] > (1.0,)),
+    "resize": ("degrade.filters", lambda image, size, mode: mode == "linear" and size[0] > image.shape[0]),
+    "add_poisson": ("degrade.noise", lambda *arguments: arguments[2]),  # gray
+}
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_an_edit_of_what_is_rarely_drawn_gives_another_artifact(tmp_path, images, artifact, monkeypatch, name):
+    """A pair in a hundred is enough for stored pairs to differ, so it has to be enough here."""
+    owner, rarely = RARE[name]
+    real = getattr(importlib.import_module(owner), name)
+
+    def edited(*arguments):
+        found = real(*arguments)
+        return np.roll(found, 1, axis=0) if rarely(*arguments) else found
+
+    monkeypatch.setattr(f"{owner}.{name}", edited)
+    assert digest_of(tmp_path, images) != artifact.digest
+
+
+def test_an_edit_of_what_is_drawn_gives_another_artifact(tmp_path, images, artifact, monkeypatch):
+    from degrade.operators.blur import Blur
+
+    def wider(self, stream, place, real=Blur.draw):
+        drawn = real(self, stream, place)
+        return drawn.model_copy(update={"beta": drawn.beta * 1.01}) if drawn.beta and drawn.beta > 3.9 else drawn
+
+    monkeypatch.setattr(Blur, "draw", wider)
+    assert digest_of(tmp_path, images) != artifact.digest
+
+
+@pytest.mark.parametrize(("preset", "hr_size"), [*((name, 64) for name in preset_names()), ("real-esrgan", "whole")])
+def test_the_probe_meets_every_operator_and_option(preset, hr_size):
+    """Of recipes that others drew, no step, option or mode is one that no probed pair has; and they are few."""
+    chosen = load_preset(preset)
+    config = DegradePairs.Config(preset=preset, scale=chosen.scale or 4, hr_size=hr_size, online=True)
+    probes, _ = probe.choose(config, chosen, [("ab" * 32, (150, 200)), ("cd" * 32, (90, 70))])
+    met = {trait for one in probes for trait in probe._traits(one.recipe)}
+    common = {"seed": 9, "image": "ef" * 32, "image_size": (150, 200), "hr_size": 64, "scale": config.scale}
+    others = (sample_recipe(chosen, crop=crop, **common) for crop in range(200))
+    assert {trait for recipe in others for trait in probe._traits(recipe)} <= met
+    assert {op.id for op in chosen.operators()} <= {step.id for one in probes for step in one.recipe.steps}
+    assert len({one.key for one in probes}) == len(probes) <= 25
+    assert sum(one.recipe.hr_shape[0] > 64 for one in probes if hr_size == 64) == 0
+
+
 def test_the_probe_takes_from_every_split_what_is_read_first(tmp_path, images, monkeypatch):
     """So whoever opens a split and reads its first pair knows whether the pixels are those that were planned."""
     monkeypatch.setattr(online, "PROBES", 1)
     artifact = synthesise(tmp_path, images, online=True)
     rows = artifact.table().to_pylist()
     firsts = {next(row["key"] for row in rows if row["split"] == split) for split in ("train", "val", "test")}
-    assert set(json.loads(artifact.read("probe.json"))["pairs"]) == firsts
+    probed = set(json.loads(artifact.read("probe.json"))["pairs"])
+    assert firsts <= probed
+    assert {key.partition("_")[0] for key in probed} == {key.partition("_")[0] for key in firsts}
 
 
 def test_the_report_gets_pictures_and_counts(tmp_path, images, artifact):
     run = run_stage(DegradePairs, tmp_path, {**SMALL, "online": True}, {"images": images})
     assert run.context.recorded == [(0, {"pairs": 12, "shards": 0, "images_too_small": 0})]
     (part,) = DegradePairs.partitions(run.context.config, {"images": images}, {})
-    probe = replace(run.context, images={}, out={"pairs": FolderWriter(tmp_path / "probe", Output("samples"))})
-    DegradePairs().run_partition(probe, part)
-    keys = {name.partition("/")[0] for name in probe.images}
-    assert len(keys) == 4
-    assert set(probe.images) == {f"{key}/{what}" for key in keys for what in ("lr", "hr")}
+    ctx = replace(run.context, images={}, out={"pairs": FolderWriter(tmp_path / "probe", Output("samples"))})
+    DegradePairs().run_partition(ctx, part)
+    keys = {name.partition("/")[0] for name in ctx.images}
+    assert len(keys) == online.PICTURES
+    assert set(ctx.images) == {f"{key}/{what}" for key in keys for what in ("lr", "hr")}
 
 
 def test_a_presets_file_is_not_needed_where_the_pairs_are_made(tmp_path, images, artifact, monkeypatch):
-    from degrade.presets import load_preset
-
     own = tmp_path / "own.yaml"
     own.write_text(json.dumps(load_preset("real-esrgan").model_dump(mode="json")))
     planned = DegradePairs.partitions
