@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from stages.diffusion.noise import Noise
 from stages.diffusion.resshift import ResShift
 from stages.models.autoencoders import build_autoencoder
-from stages.models.padding import pad_to_multiple
 from stages.models.unet import UNet
+from stages.sampling.config import OVERLAP, ColourFix
+from stages.sampling.sampler import super_resolve
 
 
 class ResShiftModel(nn.Module):
@@ -66,24 +66,24 @@ class ResShiftModel(nn.Module):
         out: Tensor = self.denoiser(process.input_scale(t, z_t) * z_t, pixels, labels)
         return zy + out if self.residual else out
 
-    @torch.no_grad()
-    def super_resolve(self, lr: Tensor, *, steps: int | None = None, seed: int = 0, name: str = "") -> Tensor:
+    def super_resolve(
+        self,
+        lr: Tensor,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        name: str = "",
+        tile: int | None = None,
+        overlap: int = OVERLAP,
+        colour_fix: ColourFix | None = None,
+    ) -> Tensor:
         """One image: lr float [3, h, w] in [0, 1] of any size -> [3, h*scale, w*scale] in [0, 1].
 
-        `steps` defaults to the trained process. The noise depends on `seed` and the image's `name` only.
+        See `stages.sampling.sampler.super_resolve`. `steps` defaults to the trained process.
         """
-        height, width = lr.shape[-2:]
-        padded = pad_to_multiple(lr[None], self.multiple)
-        process = self.process.respaced(steps or self.process.timesteps)
-        zy = self.encode_lr(padded)
-        source = Noise(seed)
-
-        def noise(k: int) -> Tensor:
-            return source.normal(f"sample/{k}", [name], zy.shape[1:]).to(zy)
-
-        z0 = process.sample(zy, lambda z, t: self.predict_x0(z, t, padded, zy, process), noise)
-        image = (self.autoencoder.decode(z0)[0] + 1) / 2
-        return image[:, : height * self.scale, : width * self.scale].clamp(0, 1)
+        return super_resolve(
+            self, lr, steps=steps, seed=seed, name=name, tile=tile, overlap=overlap, colour_fix=colour_fix
+        )
 
     def evaluations(self, steps: int | None = None) -> int:
         """Network evaluations for one image."""
