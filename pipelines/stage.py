@@ -13,7 +13,7 @@ imports Ray; what it needs is on the context.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
@@ -279,8 +279,11 @@ class OutputWriter(Protocol):
 class Checkpoints(Protocol):
     """Trainer state of this lineage. A save is atomic: after a kill either all of it or none is visible."""
 
-    def save(self, step: int, folder: Path, *, keep_last: int = 2) -> None:
-        """Commit the files of `folder` as the state after `step` optimiser steps; drop old ones."""
+    def save(self, step: int, folder: Path, *, keep_last: int = 2, keep: Collection[int] = ()) -> None:
+        """Commit the files of `folder` as the state after `step` optimiser steps.
+
+        Of older ones the newest stay, `keep_last` with this one, and those of the steps in `keep`.
+        """
         ...
 
     def latest(self, at_most: int) -> tuple[int, Path] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -94,9 +94,9 @@ class UnitCheckpoints:
         self.codes: tuple[str, ...] = (fingerprint,)
         self.resumed_from: int | None = None
 
-    def save(self, step: int, folder: Path, *, keep_last: int = 2) -> None:
+    def save(self, step: int, folder: Path, *, keep_last: int = 2, keep: Collection[int] = ()) -> None:
         meta: JsonObject = {"attempt": self._attempt, "codes": list(self.codes)}
-        self._kept.save(step, folder, keep_last=keep_last, meta=meta)
+        self._kept.save(step, folder, keep_last=keep_last, keep=keep, meta=meta)
 
     def latest(self, at_most: int) -> tuple[int, Path] | None:
         found = self._kept.restore(at_most, self._scratch)
