@@ -1,7 +1,8 @@
 """From a model artifact to a module that super-resolves, without the caller naming a class.
 
 A model artifact holds ``model.json`` (the card: how to build it), ``weights.safetensors`` (EMA weights) and
-``provenance.json`` (what it was trained on). A new family adds one line to :data:`FAMILIES`.
+``provenance.json`` (what it was trained on). A new family adds one line to :data:`FAMILIES`. A model whose
+autoencoder has weights names it in its constructor and refers to its artifact (ref `autoencoder`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipelines.stage import Artifact, JsonObject, OutputWriter
+    from stages.models.latent_space import TrainedAutoencoder
 
 CARD_SCHEMA: Final = 1
-FAMILIES: Final[dict[str, str]] = {"resshift": "stages.models.resshift:ResShiftModel"}
+FAMILIES: Final[dict[str, str]] = {
+    "resshift": "stages.models.resshift:ResShiftModel",
+    "vq": "stages.models.vq:VQAutoencoder",
+    "kl": "stages.models.kl:KLAutoencoder",
+    "tiny": "stages.models.tiny:TinyAutoencoder",
+}
 """Family -> ``module:Class``; the class is built from the card's `constructor` by keyword."""
 
 
@@ -60,18 +67,42 @@ def build_model(card: Mapping[str, Any]) -> Any:
             f"model.json: expected schema {CARD_SCHEMA}, got {card.get('schema')!r}; the model was written by "
             "another version of Sharpline: use that version, or train the model again"
         )
-    family = card["family"]
+    return build_family(card["family"], card["constructor"])
+
+
+def build_family(family: str, constructor: Mapping[str, Any]) -> Any:
+    """A freshly initialised module. Raises ValueError for an unknown family."""
     if family not in FAMILIES:
         raise ValueError(f"model family {family!r} is unknown here; known: {', '.join(sorted(FAMILIES))}")
     module, _, name = FAMILIES[family].partition(":")
-    return getattr(importlib.import_module(module), name)(**card["constructor"])
+    return getattr(importlib.import_module(module), name)(**constructor)
+
+
+def read_card(artifact: Artifact) -> dict[str, Any]:
+    """The card of a model artifact."""
+    card: dict[str, Any] = json.loads(artifact.read("model.json"))
+    return card
 
 
 def load_model(artifact: Artifact, device: str = "cpu") -> SuperResolver:
-    """Rebuild a model artifact with its weights, in evaluation mode on `device`."""
-    model = build_model(json.loads(artifact.read("model.json")))
+    """Rebuild a model artifact with its weights, and those of the autoencoder it refers to, on `device`.
+
+    In evaluation mode.
+    """
+    model = build_model(read_card(artifact))
     model.load_state_dict(read_weights(artifact.open("weights.safetensors")))
+    if "autoencoder" in artifact.manifest.refs:
+        model.autoencoder.load_state_dict(read_weights(artifact.ref("autoencoder").open("weights.safetensors")))
     return cast(SuperResolver, model.eval().to(device))
+
+
+def load_autoencoder(artifact: Artifact, device: str = "cpu") -> TrainedAutoencoder:
+    """Rebuild an artifact with the role autoencoder: frozen, in evaluation mode, on `device`."""
+    if artifact.facets.get("role") != "autoencoder":
+        raise ValueError(f"{artifact.label}: expected a model with role autoencoder, got {artifact.facets.get('role')}")
+    module = build_model(read_card(artifact))
+    module.load_state_dict(read_weights(artifact.open("weights.safetensors")))
+    return cast("TrainedAutoencoder", module.eval().requires_grad_(False).to(device))
 
 
 def save_model(

@@ -82,6 +82,9 @@ class UNet(nn.Module):
     would begin drowned in 48 planes of noise.
     """
 
+    condition_factor = 1
+    """Side of the condition over the side of x."""
+
     def __init__(
         self, channels: int, conditions: int, widths: Sequence[int], blocks: int, attention: bool, groups: int
     ) -> None:
