@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipelines.stage import StageError
-from stages.training.pictures import to_image, to_pixels
+from stages.data.tensors import to_image, to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

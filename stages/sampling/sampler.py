@@ -3,8 +3,12 @@
 The chain runs over the whole latent, which is small; only the networks work on tiles. At each step the tiles'
 estimates of z0 are blended, and the step is taken once, with one noise field for the whole image. As the step is
 linear in z0 (`ResShift.posterior_coefficients`), this is the same as blending the stepped tiles, and because the
-noise is shared it keeps its variance where tiles overlap. Tiles meet again after every step, so they cannot drift
-apart as tiles that run a chain each do (measured by `tests/benchmarks/tiling.py`).
+noise is shared it keeps its variance where tiles overlap.
+
+The alternative, a chain for every tile and a blend of the decoded tiles, shows no more of a seam as long as the
+noise is shared (`tests/benchmarks/tiling.py`). But there what a tile does not see of its surroundings spreads inwards
+with every step, while here tiles meet again after each: a local network gives exactly the untiled image at any number
+of steps (`tests/stages/sampling/test_sampler.py`).
 """
 
 from __future__ import annotations
@@ -29,10 +33,12 @@ if TYPE_CHECKING:
 class Denoiser(Protocol):
     """What the sampler needs of a model; see `stages.models.resshift.ResShiftModel` for shapes and ranges."""
 
-    scale: int
-    process: ResShift
-    autoencoder: Autoencoder
-
+    @property
+    def scale(self) -> int: ...
+    @property
+    def process(self) -> ResShift: ...
+    @property
+    def autoencoder(self) -> Autoencoder: ...
     @property
     def multiple(self) -> int: ...
     def encode_lr(self, lr: Tensor) -> Tensor: ...

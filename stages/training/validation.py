@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from stages.data.index import Pairs
+from stages.data.tensors import to_image, to_pixels
 from stages.diffusion.noise import Noise
 from stages.evaluation.metrics import psnr, rgb
 from stages.training.config import TrainConfig
 from stages.training.method import Batch, Method
-from stages.training.pictures import to_image, to_pixels
 from stages.training.ranks import Ranks, share_of
 from stages.training.state import TrainState
 

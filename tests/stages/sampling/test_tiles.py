@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ def test_spans_cover_an_axis_in_order_and_windows_sum_to_one(size, tile, overlap
     overlap = min(overlap, tile - 1)
     parts = spans(size, tile, overlap)
     assert (parts[0].start, parts[-1].stop) == (0, size)
-    for one, following in zip(parts, parts[1:], strict=False):
+    for one, following in itertools.pairwise(parts):
         assert one.start < following.start <= one.stop - overlap
         assert one.stop - one.start == following.stop - following.start == tile
     total = torch.zeros(size, dtype=torch.float64)
