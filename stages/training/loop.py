@@ -102,17 +102,18 @@ class Trainer:
         self.state.step += 1
 
     def _between_steps(self) -> None:
-        """Lines of metrics, validation, checkpoints and pictures, as they fall due."""
+        """Lines of metrics, validation and pictures, as they fall due; last a checkpoint, which they come before:
+        what was observed is stored with it, and not again after a resume."""
         step, config = self.state.step, self.config
         last = step == config.steps
         if step % config.log_every == 0 or last:
             self.ctx.metrics(step, **self.meter.values())
         best = self._validate() if config.validate_every and step % config.validate_every == 0 else False
+        if self.pictures and self.ranks.rank == 0 and config.picture_every and step % config.picture_every == 0:
+            self.pictures.record(self.method, self.state, self.device)
         late = time.monotonic() - self.saved_at >= 60 * config.checkpoint_minutes
         if best or last or late or step % config.checkpoint_every == 0:
             self._save()
-        if self.pictures and self.ranks.rank == 0 and config.picture_every and step % config.picture_every == 0:
-            self.pictures.record(self.method, self.state, self.device)
 
     def _validate(self) -> bool:
         """Whether this step's checkpoint is one of the best."""

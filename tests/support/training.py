@@ -1,4 +1,4 @@
-"""What a training loop needs around it, as small as can be: a method of one layer, a context, ranks that are threads."""
+"""What a training loop needs around it, as small as can be: a one-layer method, a context, ranks that are threads."""
 
 from __future__ import annotations
 

@@ -88,10 +88,11 @@ def test_validation_is_that_of_the_averaged_weights_and_changes_nothing(tmp_path
 
 def test_the_best_checkpoints_are_kept_by_validation_psnr(tmp_path, artifact, monkeypatch):
     saves = []
-    ctx_save = "tests.support.harness.FolderCheckpoints.save"
-    monkeypatch.setattr(
-        ctx_save, lambda self, step, folder, *, keep_last=2, keep=(): saves.append((step, set(keep), keep_last))
-    )
+
+    def save(self, step, folder, *, keep_last, keep):
+        saves.append((step, set(keep), keep_last))
+
+    monkeypatch.setattr("tests.support.harness.FolderCheckpoints.save", save)
     decibels = iter([20.0, 25.0, 23.0, 21.0, 25.0])
     measured = "stages.training.validation.Validation.measure"
     monkeypatch.setattr(measured, lambda *_: {"validation/psnr": next(decibels)})

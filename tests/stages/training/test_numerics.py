@@ -125,7 +125,7 @@ def test_recomputation_gives_the_same_gradients_and_names():
 def test_what_is_compiled_is_what_is_called(monkeypatch):
     """A network without a forward of its own is a bundle: its children with weights are compiled."""
     compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compiled.append(self))
+    monkeypatch.setattr(nn.Module, "compile", lambda self, dynamic: compiled.append((self, dynamic)))
 
     class Bundle(nn.Module):
         def __init__(self) -> None:
@@ -135,7 +135,7 @@ def test_what_is_compiled_is_what_is_called(monkeypatch):
     bundle, block = Bundle(), Block()
     for network in (bundle, block):
         prepare(network, config(compile=True))
-    assert compiled == [bundle.denoiser, block]
+    assert compiled == [(bundle.denoiser, False), (block, False)]
 
 
 def test_tf32_is_as_asked_and_put_back():
