@@ -108,6 +108,11 @@ def test_focal_frequency_is_mean_square_error_at_alpha_0_and_weighs_the_hardest_
     weight = distance / distance.max((2, 3), keepdims=True)
     assert focal_frequency_loss(sr, hr).item() == pytest.approx((weight * distance**2).mean(), rel=1e-5)
     assert focal_frequency_loss(hr, hr).item() == 0
+    guess = sr.double().requires_grad_()
+    squared = torch.fft.fft2(guess - hr.double(), norm="ortho").abs().square()
+    (expected,) = torch.autograd.grad((torch.from_numpy(weight) * squared).mean(), guess)  # the weight stands still
+    (found,) = torch.autograd.grad(focal_frequency_loss(guess, hr.double()), guess)
+    assert torch.allclose(found, expected)
 
 
 @pytest.mark.parametrize(
