@@ -119,6 +119,7 @@ class TrainResShift(Stage):
         from stages.models.registry import save_model, save_provenance, trained_on
         from stages.models.resshift import ResShiftModel
         from stages.training.determinism import numerics, seeded
+        from stages.training.distributed import ranks_of
         from stages.training.loader import PairLoader
         from stages.training.loop import Trainer
         from stages.training.pairs import pair_scale, training_pairs
@@ -129,13 +130,15 @@ class TrainResShift(Stage):
         autoencoder = connected_autoencoder(ctx.inputs, config.autoencoder)
         settings: dict[str, Any] = {"scale": scale}
         settings |= config.model_dump(mode="json", include={"residual", "network", "process"})
-        with numerics(config.threads, reproducible=config.device == "cpu"):
+        with numerics(config.threads, reproducible=config.device == "cpu"), ranks_of(ctx) as ranks:
             with seeded(config.seed):
                 model = ResShiftModel(autoencoder=autoencoder, **settings)
             pairs = training_pairs(ctx.inputs["pairs"], config, model.multiple)
             pictures = HeldOutPictures.of(ctx.inputs["pairs"], ctx)
-            with PairLoader(pairs, scale, config) as loader:
-                state = Trainer(ResShiftMethod(model, config), loader, config, ctx, pictures).run()
+            with PairLoader(pairs, scale, config, ranks) as loader:
+                state = Trainer(ResShiftMethod(model, config), loader, config, ctx, pictures, ranks).run()
+        if ctx.rank:
+            return  # rank 0 has the same weights
         card: JsonObject = {
             "preprocessing": {"colour": "sRGB", "range": [-1, 1], "padding": "reflect", "multiple": model.multiple},
             "sampler": {"kind": "ancestral", "steps": config.process.timesteps},
