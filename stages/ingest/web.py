@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -67,10 +68,10 @@ def head(address: Address) -> Head:
     return Head(int(size), stamp)
 
 
-def get(address: Address) -> tuple[bytes, Mapping[str, str]]:
+def get(address: Address) -> tuple[bytes, Message]:
     """A small document and the headers of the answer. Raises one of :data:`BROKEN`, or StageError."""
     with open_url(address, "GET", {}) as answer:
-        return answer.read(), dict(answer.headers)
+        return answer.read(), answer.headers
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

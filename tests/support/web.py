@@ -22,6 +22,8 @@ class Site:
     refuses: dict[str, int] = field(default_factory=dict)
     cuts: list[int] = field(default_factory=list)
     """Bytes after which the next answers to GET end, one after the other."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """More headers of every file."""
     ranges: bool = True
     stamps: bool = True
     asked: list[tuple[str, str, Message]] = field(default_factory=list)
@@ -60,7 +62,7 @@ def serve() -> Iterator[Site]:
             if wanted and site.ranges and self.headers.get("If-Range", etag) == etag:
                 start, code = int(wanted[1]), 206
                 extra["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-            self.head(code, {**extra, "Content-Length": str(len(data) - start)})
+            self.head(code, {**site.headers, **extra, "Content-Length": str(len(data) - start)})
             if self.command == "GET":
                 body = data[start:]
                 self.wfile.write(body[: site.cuts.pop(0)] if site.cuts else body)

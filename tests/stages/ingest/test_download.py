@@ -208,6 +208,9 @@ def test_a_hub_id_that_is_not_there_says_what_to_check(site, hub, tmp_path):
     with pytest.raises(StageError, match=r"the hub answered 404 .*revision \(main\).*with that HF_TOKEN") as caught:
         brought_in(tmp_path / "run", "hf://org/net")
     assert TOKEN not in str(caught.value)
+    site.headers["link"] = '<https://hub/next?cursor=1>; rel="next"'
+    with pytest.raises(StageError, match="more files than one answer holds"):
+        brought_in(tmp_path / "run", "hf://org/net@v1.0")
     site.files["/api/models/org/net/tree/main"] = b"<html>"
     with pytest.raises(StageError, match=r"could not be asked: .*; with `sha256` set for every file by name"):
         brought_in(tmp_path / "run", "hf://org/net")
