@@ -62,7 +62,7 @@ class Upscale(Stage):
     The artifact holds a PNG for each image, named as the photograph (8-bit sRGB; what was gray has three equal
     channels, transparency and embedded profiles are left out), and ``index.parquet``. An image depends on the
     photograph's bytes, the model and the config. The networks see a tile at a time; beside that a unit needs about
-    70 bytes for every pixel of the enlarged image.
+    80 bytes for every pixel of the enlarged image.
     """
 
     name = "upscale"

@@ -19,11 +19,14 @@ LEVELS: Final = 5
 """Of the wavelet: everything coarser than about 2**5 HR pixels is the reference's."""
 
 
-def _shifted(image: Tensor, axis: int, step: int) -> Tensor:
-    """`image` moved by `step` pixels along `axis`, continued at the borders by mirroring with the edge repeated."""
+def _mirrored(image: Tensor, axis: int, margin: int) -> Tensor:
+    """`image` with `margin` pixels more at both ends of `axis`, by mirroring with the edge repeated."""
     size = image.shape[axis]
-    index = torch.arange(step, size + step, device=image.device) % (2 * size)
-    return image.index_select(axis, torch.where(index < size, index, 2 * size - 1 - index))
+    if margin > size:  # an image smaller than the kernel: to and fro
+        index = torch.arange(-margin, size + margin, device=image.device) % (2 * size)
+        return image.index_select(axis, torch.where(index < size, index, 2 * size - 1 - index))
+    first, last = image.narrow(axis, 0, margin), image.narrow(axis, size - margin, margin)
+    return torch.cat([first.flip(axis), image, last.flip(axis)], axis)
 
 
 def low_frequencies(image: Tensor, levels: int = LEVELS) -> Tensor:
@@ -34,8 +37,11 @@ def low_frequencies(image: Tensor, levels: int = LEVELS) -> Tensor:
     """
     for level in range(levels):
         for axis in (image.dim() - 2, image.dim() - 1):
-            around = _shifted(image, axis, 1 << level) + _shifted(image, axis, -(1 << level))
-            image = image / 2 + around / 4
+            step, size = 1 << level, image.shape[axis]
+            wide = _mirrored(image, axis, step)
+            image = wide.narrow(axis, step, size) / 2
+            for start in (0, 2 * step):
+                image.add_(wide.narrow(axis, start, size), alpha=0.25)
     return image
 
 

@@ -61,25 +61,29 @@ def super_resolve(
 
     `steps` defaults to the trained process. The noise is a function of `seed`, the image's `name` and the size of its
     latent, never of the tiles. `tile` and `overlap` are in LR pixels; the networks see no more than a tile at once,
-    everything else grows with the image by about 70 bytes an HR pixel. Raises ValueError for settings that do not fit.
+    everything else grows with the image, by about 80 bytes an HR pixel. Raises ValueError for settings that do not fit.
     """
     height, width = lr.shape[-2:]
     padded = pad_to_multiple(lr[None], model.multiple)
     tiling = Tiling.plan(padded.shape[-2], padded.shape[-1], model.multiple, tile, overlap)
     process = model.process.respaced(steps or model.process.timesteps)
-    zy = tiling.blend(lambda part: model.encode_lr(part.of(padded)))
-    source = Noise(seed)
-
-    def noise(k: int) -> Tensor:
-        return source.normal(f"sample/{k}", [name], zy.shape[1:]).to(zy)
-
-    def predict_x0(z: Tensor, t: Tensor) -> Tensor:
-        return tiling.blend(lambda part: model.predict_x0(part.of(z), t, part.of(padded), part.of(zy), process))
-
-    z0 = process.sample(zy, predict_x0, noise)
-    image = (tiling.blend(lambda part: model.autoencoder.decode(part.of(z0)))[0] + 1) / 2
+    image = _sampled(model, padded, tiling, process, Noise(seed), name)[0]
     image = image[:, : height * model.scale, : width * model.scale]
     if colour_fix is not None:
         bicubic = interpolate(lr[None], scale_factor=float(model.scale), mode="bicubic")
         image = fix_colours(colour_fix, image, bicubic[0])
     return image.clamp(0, 1)
+
+
+def _sampled(model: Denoiser, lr: Tensor, tiling: Tiling, process: ResShift, source: Noise, name: str) -> Tensor:
+    """The decoded end of the chain, [1, 3, H, W], not clamped; `lr` [1, 3, h, w] has a size that the network takes."""
+    zy = tiling.blend(lambda tile: model.encode_lr(tile.of(lr)))
+
+    def noise(k: int) -> Tensor:
+        return source.normal(f"sample/{k}", [name], zy.shape[1:]).to(zy)
+
+    def predict_x0(z: Tensor, t: Tensor) -> Tensor:
+        return tiling.blend(lambda tile: model.predict_x0(tile.of(z), t, tile.of(lr), tile.of(zy), process))
+
+    z0 = process.sample(zy, predict_x0, noise)
+    return (tiling.blend(lambda tile: model.autoencoder.decode(tile.of(z0))) + 1) / 2
