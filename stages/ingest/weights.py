@@ -108,7 +108,7 @@ class ImportWeights(Stage):
         return [Partition("weights", reads=tuple(reads), weight=float(sum(file.size for file in files)))]
 
     def run_partition(self, ctx: Context, partition: Partition) -> None:
-        from stages.ingest.state_dicts import merge, read_state
+        from stages.models.state_dicts import merge, read_state
         from stages.models.weights import write_weights
 
         config: ImportWeightsConfig = ctx.config

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +12,9 @@ from torch import Tensor, nn
 from stages.losses import config as terms
 from stages.losses.frequency import amplitude_loss, focal_frequency_loss
 from stages.losses.gradient import gradient_loss
-from stages.losses.lpips_weights import load_lpips
+from stages.losses.lpips_weights import LpipsWeights, load_lpips
 from stages.losses.pixel import charbonnier, l1, mean_square
 from stages.losses.ssim import ms_ssim_loss, ssim_loss
-
-if TYPE_CHECKING:
-    from pipelines.stage import Artifact
 
 Difference: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(sr, hr), float32 in [0, 1] -> a scalar."""
@@ -37,7 +33,7 @@ class CombinedLoss(nn.Module):
         losses: Sequence[terms.LossSpec],
         *,
         value_range: tuple[float, float],
-        lpips: Mapping[str, Tensor] | Path | Artifact | None = None,
+        lpips: LpipsWeights = None,
     ) -> None:
         """`lpips` holds the weights of LPIPS where `losses` name it; raises MissingWeights without them."""
         super().__init__()

@@ -15,8 +15,6 @@ SCALE = (0.458, 0.448, 0.450)
 EPSILON = 1e-10
 """Added to the length of a feature vector before it divides."""
 
-_TINY = 1e-30  # of a squared length: where all features are 0 the slope of the root would be infinite
-
 
 class Lpips(nn.Module):
     """`forward(sr, hr)`: images [B, 3, H, W] in [-1, 1] -> distances [B], float32, 0 for equal images.
@@ -65,5 +63,6 @@ class Lpips(nn.Module):
 
 
 def _unit(features: Tensor) -> Tensor:
-    length = features.square().sum(1, keepdim=True).clamp_min(_TINY).sqrt()
+    # Where all features are 0 the slope of the root is infinite; it ends at the rectifier below, which passes nothing.
+    length = features.square().sum(1, keepdim=True).sqrt()
     return features / (length + EPSILON)

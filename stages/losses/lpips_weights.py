@@ -15,14 +15,15 @@ names                                  where they come from
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from torch import Tensor
 
 from stages.losses.lpips import Lpips
 from stages.losses.trunks import TrunkName
+from stages.models.state_dicts import merge, read_state
 from stages.models.weights import read_weights
 
 if TYPE_CHECKING:
@@ -36,23 +37,22 @@ _FILES: Final[dict[TrunkName, tuple[str, str]]] = {
 }
 
 
+LpipsWeights: TypeAlias = "Mapping[str, Tensor] | Path | Sequence[Path] | Artifact | None"
+"""A state dict, files (safetensors or torch's) that together hold it, a `model` artifact, or nothing."""
+
+
 class MissingWeights(ValueError):
     """LPIPS weights are absent, incomplete, or of the other trunk; the message says which files are needed."""
 
 
-def load_lpips(trunk: TrunkName, weights: Mapping[str, Tensor] | Path | Artifact | None) -> Lpips:
+def load_lpips(trunk: TrunkName, weights: LpipsWeights) -> Lpips:
     """A frozen LPIPS on the CPU in evaluation mode.
 
-    `weights`: a state dict, one safetensors file, a `model` artifact (its ``weights.safetensors``), or None.
-    Raises :class:`MissingWeights`.
+    Raises :class:`MissingWeights`, and StageError for a file that cannot be read.
     """
     if weights is None:
         raise MissingWeights(f"LPIPS ({trunk}) has no weights, and nothing stands in for them: {where_from(trunk)}")
-    if isinstance(weights, Path):
-        weights = read_weights(weights)
-    elif not isinstance(weights, Mapping):
-        weights = read_weights(weights.open("weights.safetensors"))
-    model, found = Lpips(trunk), _renamed(weights)
+    model, found = Lpips(trunk), _renamed(_state(weights))
     wanted = model.state_dict()
     unlike = [name for name in wanted if name in found and wanted[name].shape != found[name].shape]
     if unlike:
@@ -78,6 +78,15 @@ def where_from(trunk: TrunkName) -> str:
         "weights/v0.1 of the lpips package) into one folder, import it with `uses: import.weights`, `role: lpips`, "
         "and connect that stage as the input `perceptual`"
     )
+
+
+def _state(weights: Mapping[str, Tensor] | Path | Sequence[Path] | Artifact) -> Mapping[str, Tensor]:
+    if isinstance(weights, Mapping):
+        return weights
+    if isinstance(weights, (Path, Sequence)):
+        files = [weights] if isinstance(weights, Path) else weights
+        return merge({file.name: read_state(file, file.name, "auto", None) for file in files})
+    return read_weights(weights.open("weights.safetensors"))
 
 
 def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

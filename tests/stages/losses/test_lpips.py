@@ -96,6 +96,10 @@ def test_every_spelling_of_the_weights_is_the_same_network(tmp_path):
     assert torch.equal(load_lpips("alex", package)(a, b), expected)
     write_weights(tmp_path / "merged.safetensors", convolutions | heads)
     assert torch.equal(load_lpips("alex", tmp_path / "merged.safetensors")(a, b), expected)
+    both = [tmp_path / "alexnet-owt-7be5be79.pth", tmp_path / "alex.pth"]
+    for state, file in zip((convolutions, heads), both, strict=True):
+        torch.save(state, file)
+    assert torch.equal(load_lpips("alex", both)(a, b), expected)
 
 
 @pytest.mark.parametrize(
