@@ -52,6 +52,8 @@ class WindowAttention(nn.Module):
 class SwinBlock(nn.Module):
     """Window attention and an MLP, each behind a norm and beside a skip."""
 
+    recomputes = True  # see stages/training/prepare.py
+
     def __init__(self, channels: int, attention: WindowAttention, mlp_ratio: int, groups: int) -> None:
         super().__init__()
         self.norm_attention = group_norm(channels, groups)

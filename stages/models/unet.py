@@ -37,6 +37,8 @@ def group_norm(channels: int, groups: int) -> nn.GroupNorm:
 class ResBlock(nn.Module):
     """Two convolutions around a FiLM of the time embedding, beside a skip; the second convolution starts at zero."""
 
+    recomputes = True  # see stages/training/prepare.py
+
     def __init__(self, inputs: int, outputs: int, embedding: int, groups: int) -> None:
         super().__init__()
         self.norm_in = group_norm(inputs, groups)
