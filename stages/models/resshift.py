@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -69,7 +70,7 @@ class ResShiftModel(nn.Module):
     def multiple(self) -> int:
         """LR heights and widths that the network takes are multiples of this."""
         latent: int = self.denoiser.multiple * self.autoencoder.factor
-        return max(1, latent // self.scale)
+        return latent // math.gcd(latent, self.scale)
 
     def encode_pair(self, lr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
         """(z0, z_y) of images in [0, 1]: lr [B, 3, h, w], hr [B, 3, h*scale, w*scale]; without gradient."""

@@ -82,6 +82,14 @@ def test_chains_of_their_own_would_need_more_overlap():
     assert ((tiling.blend(chain)[0] + 1) / 2 - whole).abs().max() > 1e-3
 
 
+def test_a_scale_that_shares_no_factor_with_the_network_is_padded_to_both():
+    network = {"widths": [4, 4, 4], "blocks": 1, "attention": False, "groups": 4}
+    process = {"timesteps": 1, "kappa": 2.0, "min_noise": 0.2}
+    model = ResShiftModel(scale=3, autoencoder="identity", residual=True, network=network, process=process)
+    assert model.multiple == 4
+    assert model.super_resolve(lr_photo(height=13, width=18), tile=8, overlap=4).shape == (3, 39, 54)
+
+
 def test_no_network_sees_more_than_a_tile(monkeypatch):
     model = local_model()
     sizes = model.denoiser.seen
