@@ -6,7 +6,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -65,7 +65,8 @@ def serve() -> Iterator[Site]:
             self.head(code, {**site.headers, **extra, "Content-Length": str(len(data) - start)})
             if self.command == "GET":
                 body = data[start:]
-                self.wfile.write(body[: site.cuts.pop(0)] if site.cuts else body)
+                with suppress(ConnectionError):  # a client may have heard enough
+                    self.wfile.write(body[: site.cuts.pop(0)] if site.cuts else body)
 
         def head(self, code: int, headers: dict[str, str]) -> None:
             self.send_response(code)

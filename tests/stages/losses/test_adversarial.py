@@ -30,14 +30,14 @@ def test_each_side_wins_at_its_own_end():
 
 
 def test_vqgan_discriminator_has_its_size_names_and_view():
-    with torch.device("meta"):
-        network = PatchDiscriminator()
+    network = PatchDiscriminator()
     assert sum(p.numel() for p in network.parameters()) == 2_765_633
     names = set(network.state_dict())
     assert {"main.0.weight", "main.2.weight", "main.3.running_mean", "main.11.bias"} <= names
     assert "main.2.bias" not in names  # before batch norm it would do nothing
-    assert network(torch.empty(2, 3, 256, 256, device="meta")).shape == (2, 1, 30, 30)
-    assert network(torch.empty(1, 3, 24, 24, device="meta")).shape == (1, 1, 1, 1)
+    narrow = PatchDiscriminator(width=2)
+    assert narrow(torch.zeros(2, 3, 256, 256)).shape == (2, 1, 30, 30)
+    assert narrow(torch.zeros(1, 3, 24, 24)).shape == (1, 1, 1, 1)
 
 
 def test_a_logit_sees_70_pixels():
