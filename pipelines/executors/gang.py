@@ -12,16 +12,15 @@ import math
 import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from pipelines.executors import worker
+from pipelines.executors.children import deaf_to_interrupts, end_with_driver
 from pipelines.executors.task import Needs, Outcome, Seat, Task
 from pipelines.failure import Failure
 from pipelines.store.scratch import new_scratch
@@ -72,7 +71,7 @@ class LocalGang:
         lines: dict[int, Connection] = {}
         for rank in range(self._ranks):
             seat = Seat(rank, self._ranks, rendezvous, self._devices(rank))
-            ours, theirs = spawn.Pipe()
+            ours, theirs = spawn.Pipe(duplex=False)
             process = spawn.Process(target=_rank_main, args=(self._text, seat, theirs), name=f"{self._title}:{rank}")
             with self._lock, deaf_to_interrupts():
                 if self._killed:
@@ -120,22 +119,5 @@ class LocalGang:
 
 
 def _rank_main(text: str, seat: Seat, line: Connection) -> None:
-    threading.Thread(target=_end_with_driver, args=(line,), name="driver-watch", daemon=True).start()
+    end_with_driver()
     line.send(run_rank(text, seat).to_text())
-
-
-def _end_with_driver(line: Connection) -> None:
-    """The driver never says anything: that this returns means that it is gone."""
-    with contextlib.suppress(EOFError, OSError):
-        line.recv()
-    os._exit(1)
-
-
-@contextlib.contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Processes started within never see Ctrl-C, which a terminal sends to all: ending them is the driver's part."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

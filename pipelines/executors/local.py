@@ -18,7 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from pipelines.executors import worker
-from pipelines.executors.gang import LocalGang, deaf_to_interrupts
+from pipelines.executors.children import deaf_to_interrupts, end_with_driver
+from pipelines.executors.gang import LocalGang
 from pipelines.executors.task import Needs, Outcome, Task
 from pipelines.failure import Failure
 
@@ -70,7 +71,8 @@ class LocalExecutor:
     def _submit_process(self, ticket: int, text: str) -> None:
         pool = self._pool
         if pool is None:
-            pool = ProcessPoolExecutor(self._cpus, mp_context=multiprocessing.get_context("spawn"))
+            spawn = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(self._cpus, mp_context=spawn, initializer=end_with_driver)
             self._pool = pool
         try:
             with deaf_to_interrupts():

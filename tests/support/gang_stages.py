@@ -40,7 +40,7 @@ class Gang(Stage):
 
     def run(self, ctx: Context) -> None:
         found = ctx.checkpoints.latest(ctx.config.steps)
-        step, value = (0, 1.0) if found is None else (found[0], float((found[1] / "value").read_text()))
+        step, value = (0, 1.0) if found is None else (found[0], float((found[1] / "0").read_text()))
         ctx.log.info("begins at step %d", step)
         with Table(ctx) as table:
             while step < ctx.config.steps:
@@ -58,7 +58,7 @@ class Gang(Stage):
     def _save(self, ctx: Context, step: int, value: float) -> None:
         folder = ctx.scratch / str(step)
         folder.mkdir()
-        (folder / "value").write_text(repr(value))
+        (folder / str(ctx.rank)).write_text(repr(value))  # a state of another rank cannot be gone on from
         ctx.checkpoints.save(step, folder)
 
     def _break(self, config: Gang.Config) -> None:

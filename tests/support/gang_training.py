@@ -1,9 +1,10 @@
-"""The teacher's training, of which rank 1 kills itself once."""
+"""The teacher's training, slowed down where asked to, of which rank 1 kills itself once."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from pipelines.stage import Context, Execution
@@ -14,6 +15,8 @@ class MortalConfig(ResShiftConfig):
     flag: Execution[str] = ""
     """A file that is touched when rank 1 dies; none, or one that is there, and nobody does."""
     die_at: Execution[int] = 6
+    pause: Execution[float] = 0.0
+    """Seconds after every step."""
 
 
 class Mortal(TrainResShift):
@@ -21,13 +24,15 @@ class Mortal(TrainResShift):
     Config = MortalConfig
 
     def run(self, ctx: Context) -> None:
-        flag = Path(ctx.config.flag)
-        if ctx.rank == 1 and ctx.config.flag and not flag.exists():
+        config, told = ctx.config, ctx.progress
+        dies = ctx.rank == 1 and config.flag and not Path(config.flag).exists()
 
-            def dying(done: float, total: float, unit: str = "") -> None:
-                if done == ctx.config.die_at:
-                    flag.touch()
-                    os.kill(os.getpid(), signal.SIGKILL)
+        def after_a_step(done: float, total: float, unit: str = "") -> None:
+            told(done, total, unit)
+            time.sleep(config.pause)
+            if dies and done == config.die_at:
+                Path(config.flag).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
 
-            ctx.progress = dying  # type: ignore[method-assign]
+        ctx.progress = after_a_step  # type: ignore[method-assign]
         super().run(ctx)

@@ -73,7 +73,7 @@ def test_ranks_meet_and_rank_0_alone_counts(work: Workspace) -> None:
     assert units == {"sum (rank 0)", "sum (rank 1)"}
 
 
-@pytest.mark.parametrize("how", ["kill", "exit"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("exit", marks=pytest.mark.ci)])
 def test_a_rank_that_dies_restarts_all_from_the_checkpoint_and_changes_nothing(work: Workspace, how: str) -> None:
     spec(work, steps=6, save_every=2, at=5, how=how, flag=str(work.folder / "flag"))
     ran = work.run()
@@ -87,6 +87,7 @@ def test_a_rank_that_dies_restarts_all_from_the_checkpoint_and_changes_nothing(w
     assert value_of(work)["value"] == straight(2)
 
 
+@pytest.mark.ci
 def test_a_gang_that_dies_every_time_fails_after_its_retries(work: Workspace) -> None:
     spec(work, how="kill", at=1)
     ran = work.run()
@@ -95,7 +96,10 @@ def test_a_gang_that_dies_every_time_fails_after_its_retries(work: Workspace) ->
     assert [event.data["left"] for event in ran.of("stage.retry")] == [1, 0]
 
 
-@pytest.mark.parametrize(("how", "message"), [("bug", "rank 1 broke"), ("data", "rank 1 found bad data")])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [("bug", "rank 1 broke"), pytest.param("data", "rank 1 found bad data", marks=pytest.mark.ci)],
+)
 def test_an_error_of_the_stage_is_told_as_it_is_and_never_retried(work: Workspace, how: str, message: str) -> None:
     """Not as the broken connection that the other rank sees."""
     spec(work, how=how)
@@ -126,6 +130,22 @@ def test_a_driver_that_dies_takes_its_ranks_along_and_the_same_command_goes_on(w
     assert ran.status == "ok", ran.of("stage.failed")
     assert [event.data["how"] for event in ran.of("stage.committed")] == ["resumed"]
     assert value_of(work)["value"] == straight(2, 30)
+
+
+def test_the_processes_of_partitions_end_with_their_driver_too(work: Workspace) -> None:
+    work.spec("many: {uses: 'tests.support.hostile_stages:Parts', with: {n: 50, seconds: 0.5}}")
+    process = Sharpline(cwd=work.folder, env={"WORKSPACE": str(work.folder)}).start(
+        "run", "spec.yaml", "--executor", "local", "--json"
+    )
+    assert process.stdout is not None
+    while "partition.done" not in process.stdout.readline():
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and processes(work):
+        time.sleep(0.1)
+    assert processes(work) == []
 
 
 class TestAdmission:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
+import os
+import random
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from torch import nn
 from pipelines.stage import PeerLost
 from stages.training.distributed import ranks_of
 from stages.training.ranks import SOLO
+from tests.support.cli import Sharpline
 from tests.support.photos import copy_photos
 from tests.support.training import context, settings
 from tests.support.workspace import Workspace
@@ -29,6 +35,7 @@ teacher:
   inputs: {{pairs: pairs}}
   with: {config}
   resources: {{ranks: {ranks}, cpus: 1}}
+  retries: 9
 """
 TINY = {
     "steps": 8,
@@ -89,12 +96,16 @@ def test_one_rank_starts_nothing(tmp_path: Path) -> None:
 
 
 class TestATeacherOfTwoRanks:
-    def trained(self, folder: Path, ranks: int, **changed: Any) -> tuple[dict[str, str], list[float]]:
-        """Digests of the outputs, and the loss of every step."""
+    def prepared(self, folder: Path, ranks: int, **changed: Any) -> Workspace:
         folder.mkdir()
         work = Workspace(folder)
         copy_photos(folder / "photos", "chelsea.png", "rocket.jpg")
         work.spec(SPEC.format(config=json.dumps({**TINY, **changed}), ranks=ranks))
+        return work
+
+    def trained(self, folder: Path, ranks: int, **changed: Any) -> tuple[dict[str, str], list[float]]:
+        """Digests of the outputs, and the loss of every step."""
+        work = self.prepared(folder, ranks, **changed)
         ran = work.run()
         assert ran.status == "ok", ran.of("stage.failed")
         assert len(ran.of("stage.retry")) == (1 if changed else 0)
@@ -113,3 +124,60 @@ class TestATeacherOfTwoRanks:
         assert len(curve) == len(losses) == 8
         assert losses == pytest.approx(curve, rel=1e-4)
         assert alone != straight or losses == curve
+
+    @pytest.mark.ci
+    def test_forty_steps_through_five_kills_of_ranks_and_drivers_are_forty_steps(self, tmp_path: Path) -> None:
+        straight = self.prepared(tmp_path / "straight", 2, steps=40)
+        killed = self.prepared(tmp_path / "killed", 2, steps=40, pause=0.15)
+        assert straight.run().status == "ok"
+        draw = random.Random(2026)
+        process = None
+        for victim in draw.sample(["driver", "driver", "rank 0", "rank 1", "rank 1"], 5):
+            if process is None:
+                process = Sharpline(cwd=killed.folder).start("run", "spec.yaml", "--executor", "local", "--quiet")
+            before = checkpoints(killed)
+            while len(ranks_of_driver(process.pid)) < 2 or checkpoints(killed) == before:
+                assert process.poll() is None, f"it ended before {victim} was killed"
+                time.sleep(0.005)
+            time.sleep(draw.uniform(0, 0.2))
+            if victim == "driver":
+                os.kill(process.pid, signal.SIGKILL)
+                process.communicate()
+                process = None
+            else:
+                os.kill(ranks_of_driver(process.pid)[int(victim[-1])], signal.SIGKILL)
+        if process is not None:
+            _, said = process.communicate(timeout=100)
+            assert process.returncode == 0, said
+        assert killed.run().status == "ok"
+        states = [last_state(work) for work in (straight, killed)]
+        assert states[0].keys() == states[1].keys()
+        assert states[0]["step"] == 40
+        for part in ("networks", "averages", "optimisers"):
+            torch.testing.assert_close(states[1][part], states[0][part], rtol=0, atol=0)
+        outputs = [work.plan().stages["teacher"].outputs for work in (straight, killed)]
+        assert outputs[0] == outputs[1]
+
+
+def checkpoints(work: Workspace) -> list[str]:
+    return sorted(path.name for path in (work.folder / ".sharpline" / "work").glob("*/commits/*"))
+
+
+def ranks_of_driver(pid: int) -> list[int]:
+    """Processes of the two ranks, rank 0 first; none where not both are there."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            with contextlib.suppress(OSError):
+                if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+                    found.append(int(child))
+    return sorted(found) if len(found) == 2 else []
+
+
+def last_state(work: Workspace) -> dict[str, Any]:
+    """The trainer state after the last step."""
+    (lineage,) = [path.name for path in (work.folder / ".sharpline" / "work").iterdir()]
+    found = work.store.checkpoints(lineage).restore(40, work.folder / "restored")
+    assert found is not None
+    state: dict[str, Any] = torch.load(found[1] / "state.pt", weights_only=True)
+    return state
