@@ -60,13 +60,13 @@ def check_swin(size: int, levels: int, window: int, swin_width: int, head_width:
         raise ValueError(f"swin_width: expected a multiple of head_width={head_width}, got {swin_width}")
 
 
-def _kind(value: Any) -> Any:
+def kind(value: Any) -> Any:
     """What a network is by its `kind`; without one it is the small UNet."""
     return value.get("kind", "unet") if isinstance(value, Mapping) else getattr(value, "kind", "unet")
 
 
 Network: TypeAlias = Annotated[
-    Annotated[NetworkConfig, Tag("unet")] | Annotated[SwinConfig, Tag("swin")], Discriminator(_kind)
+    Annotated[NetworkConfig, Tag("unet")] | Annotated[SwinConfig, Tag("swin")], Discriminator(kind)
 ]
 """The type of a config field ``network``."""
 

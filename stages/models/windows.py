@@ -8,6 +8,7 @@ one for each size and device, and no part of a state dict.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -61,32 +62,34 @@ def relative_places(window: int) -> Tensor:
     return (down * (2 * window - 1) + right).reshape(-1)
 
 
-def _remembered(key: tuple[object, ...], tensor: Tensor) -> Tensor:
-    """Put a tensor into the cache unless it only stands for one (while a graph is exported)."""
-    if type(tensor) is Tensor:
+def _cached(key: tuple[object, ...], build: Callable[[], Tensor]) -> Tensor:
+    """What `build` gives, from the cache. A graph that is being compiled or exported takes the few operations in.
+
+    There they are part of the graph, at any size it is made for, and no entry stands for a tensor of a trace.
+    """
+    if torch.compiler.is_compiling():
+        return build()
+    if key not in _CACHE:
+        with torch.inference_mode(False):  # a mask first met while sampling has to serve training too
+            made = build()
+        if type(made) is not Tensor:
+            return made
         if len(_CACHE) >= _CACHE_LIMIT:
             _CACHE.pop(next(iter(_CACHE)))
-        _CACHE[key] = tensor
-    return tensor
+        _CACHE[key] = made
+    return _CACHE[key]
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def shift_penalty(height: int, width: int, window: int, shift: int, legacy: bool, device: torch.device) -> Tensor:
     """float32 [windows, 1, window^2, window^2] on `device`: 0 where attention is allowed, -inf where not."""
-    key = ("penalty", height, width, window, shift, legacy, device)
-    if key in _CACHE:
-        return _CACHE[key]
-    with torch.inference_mode(False):  # a mask first met while sampling has to serve training too
+
+    def build() -> Tensor:
         allowed = allowed_pairs(height, width, window, shift, legacy)[:, None]
-        penalty = torch.zeros(allowed.shape).masked_fill(~allowed, float("-inf"))
-        return _remembered(key, penalty.to(device))
+        return torch.zeros(allowed.shape).masked_fill(~allowed, float("-inf")).to(device)
+
+    return _cached(("penalty", height, width, window, shift, legacy, device), build)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def relative_index(window: int, device: torch.device) -> Tensor:
-    """:func:`relative_places` on `device`, from the cache."""
-    key = ("index", window, device)
-    if key in _CACHE:
-        return _CACHE[key]
-    with torch.inference_mode(False):
-        return _remembered(key, relative_places(window).to(device))
+    """:func:`relative_places` on `device`."""
+    return _cached(("index", window, device), lambda: relative_places(window).to(device))
