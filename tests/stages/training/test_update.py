@@ -118,3 +118,16 @@ def test_a_good_update_of_one_optimiser_does_not_excuse_another(tmp_path):
         one.guard.accept("healthy")
     with pytest.raises(StageError, match=r"5 updates in a row were not finite, the last at step 0, broken"):
         one.guard.refuse("broken", math.nan, 1.0, [])
+
+
+def test_a_state_takes_scale_refusals_and_the_best_along(tmp_path):
+    method = Toy(OptimiserConfig(), overflowing)
+    one = updater(tmp_path / "a", method, training={"precision": "fp16"})
+    for _ in range(3):
+        one.update(method.phases[0], batch([1.0] * 4))
+    one.state.refused_in_a_row, one.state.best, one.state.step = {"net": 2}, {3: 21.5}, 7
+    one.state.save(tmp_path)
+    two = updater(tmp_path / "b", Toy(OptimiserConfig()), training={"precision": "fp16"}).state
+    two.load(tmp_path)
+    assert two.scales == one.state.scales != {"net": LossScale()}
+    assert (two.refused_in_a_row, two.best, two.step) == ({"net": 2}, {3: 21.5}, 7)
