@@ -84,15 +84,31 @@ def read_card(artifact: Artifact) -> dict[str, Any]:
     return card
 
 
+def _load(artifact: Artifact) -> Any:
+    """The module of an artifact's card with its weights, which may be in a published layout of the family."""
+    from stages.models.keymaps.published import our_names
+
+    card = read_card(artifact)
+    module = build_model(card)
+    state = read_weights(artifact.open("weights.safetensors"))
+    module.load_state_dict(our_names(state, card["family"], module))
+    return module
+
+
 def load_model(artifact: Artifact, device: str = "cpu") -> SuperResolver:
     """Rebuild a model artifact with its weights, and those of the autoencoder it refers to, on `device`.
 
-    In evaluation mode.
+    In evaluation mode. Raises ValueError where the model needs the weights of an autoencoder and refers to none.
     """
-    model = build_model(read_card(artifact))
-    model.load_state_dict(read_weights(artifact.open("weights.safetensors")))
-    if "autoencoder" in artifact.manifest.refs:
-        model.autoencoder.load_state_dict(read_weights(artifact.ref("autoencoder").open("weights.safetensors")))
+    from stages.models.frozen import Frozen
+
+    model = _load(artifact)
+    if isinstance(model.constructor.get("autoencoder"), Mapping):
+        if "autoencoder" not in artifact.manifest.refs:
+            raise ValueError(
+                f"{artifact.label}: expected a ref to its autoencoder, whose weights it needs; it has none"
+            )
+        model.frozen = Frozen(load_autoencoder(artifact.ref("autoencoder")))
     return cast(SuperResolver, model.eval().to(device))
 
 
@@ -100,9 +116,7 @@ def load_autoencoder(artifact: Artifact, device: str = "cpu") -> TrainedAutoenco
     """Rebuild an artifact with the role autoencoder: frozen, in evaluation mode, on `device`."""
     if artifact.facets.get("role") != "autoencoder":
         raise ValueError(f"{artifact.label}: expected a model with role autoencoder, got {artifact.facets.get('role')}")
-    module = build_model(read_card(artifact))
-    module.load_state_dict(read_weights(artifact.open("weights.safetensors")))
-    return cast("TrainedAutoencoder", module.eval().requires_grad_(False).to(device))
+    return cast("TrainedAutoencoder", _load(artifact).eval().requires_grad_(False).to(device))
 
 
 def save_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -29,8 +30,12 @@ def every_kind():
 
 
 def saved(folder, autoencoder) -> FolderArtifact:
+    return kept(folder, autoencoder, autoencoder.state_dict())
+
+
+def kept(folder, autoencoder, weights) -> FolderArtifact:
     writer = FolderWriter(folder, Output("model", "", autoencoder.facets()))
-    save_model(writer, autoencoder.family, autoencoder.constructor, autoencoder.state_dict(), {})
+    save_model(writer, autoencoder.family, autoencoder.constructor, weights, {})
     return FolderArtifact("autoencoder", folder, writer.manifest())
 
 
@@ -118,6 +123,16 @@ def test_an_autoencoder_artifact_rebuilds_itself(tmp_path):
         assert (rebuilt.channels, rebuilt.factor) == (loaded.channels, loaded.factor)
 
 
+def test_an_artifact_with_published_names_is_loaded_as_it_is(tmp_path):
+    tiny = TinyAutoencoder(width=4, blocks=1, halvings=1)
+    theirs = {"first": "conv.0", "second": "conv.2", "third": "conv.4"}
+    names = {name: ".".join(theirs.get(part, part) for part in name.split(".")) for name in tiny.state_dict()}
+    weights = {names[name]: value for name, value in tiny.state_dict().items()}
+    assert set(weights) != set(tiny.state_dict())
+    loaded = load_autoencoder(kept(tmp_path / "a", tiny, weights))
+    assert all(torch.equal(value, tiny.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
 def test_a_teacher_refers_to_its_autoencoder_and_does_not_train_or_copy_it(tmp_path):
     pairs = texture_pairs(tmp_path / "pairs")
     trained = VQAutoencoder(**{**TINY_VQ, "multipliers": (1, 1, 2)})
@@ -138,6 +153,9 @@ def test_a_teacher_refers_to_its_autoencoder_and_does_not_train_or_copy_it(tmp_p
     assert all(name.startswith("denoiser.") for name in loaded.state_dict())
     assert all(torch.equal(value, weights[name]) for name, value in loaded.autoencoder.state_dict().items())
     assert loaded.super_resolve(torch.rand(3, 5, 6)).shape == (3, 20, 24)
+    alone = FolderArtifact("alone", model.folder, dataclasses.replace(model.manifest, refs={}))
+    with pytest.raises(ValueError, match="alone: expected a ref to its autoencoder"):
+        load_model(alone)
     twin = copy.deepcopy(loaded).double()  # copies share the autoencoder, and take it with them
     assert twin.autoencoder is loaded.autoencoder
     assert twin.autoencoder.codebook.weight.dtype == torch.float64
