@@ -17,6 +17,8 @@ class MortalConfig(ResShiftConfig):
     die_at: Execution[int] = 6
     pause: Execution[float] = 0.0
     """Seconds after every step."""
+    pids: Execution[str] = ""
+    """A folder in which every rank writes the number of its process into a file with its rank's name."""
 
 
 class Mortal(TrainResShift):
@@ -25,6 +27,8 @@ class Mortal(TrainResShift):
 
     def run(self, ctx: Context) -> None:
         config, told = ctx.config, ctx.progress
+        if config.pids:
+            (Path(config.pids) / str(ctx.rank)).write_text(str(os.getpid()))
         dies = ctx.rank == 1 and config.flag and not Path(config.flag).exists()
 
         def after_a_step(done: float, total: float, unit: str = "") -> None:
