@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, cast
 
 from pipelines.canonical import JsonObject
 from pipelines.errors import Damaged, SharplineError, StoreError
-from pipelines.stage import StageError
+from pipelines.stage import PeerLost, StageError
 
 ErrorKind: TypeAlias = Literal["user", "store", "lost", "internal"]
 
@@ -21,6 +21,7 @@ class Failure:
 
     `kind`: ``user`` (the stage's code or data; never retried), ``store`` or ``lost`` (infrastructure;
     retried), ``internal`` (a defect of ours). `frame` is the innermost line outside the framework.
+    `spent`: it was retried as often as it may be, below the scheduler (by Ray Train).
     """
 
     kind: ErrorKind
@@ -28,10 +29,11 @@ class Failure:
     message: str
     frame: str = ""
     traceback: str = ""
+    spent: bool = False
 
     @property
     def retryable(self) -> bool:
-        return self.kind in ("store", "lost")
+        return self.kind in ("store", "lost") and not self.spent
 
     @property
     def place(self) -> str:
@@ -39,7 +41,9 @@ class Failure:
         return self.frame.partition("\n")[0]
 
     def to_json(self) -> JsonObject:
-        return cast(JsonObject, asdict(self))
+        data = asdict(self)
+        del data["spent"]  # what is left to try is the scheduler's affair
+        return cast(JsonObject, data)
 
     @classmethod
     def from_exception(cls, error: BaseException, package: Path | None = None) -> Failure:
@@ -53,6 +57,8 @@ class Failure:
             kind = "store"
         elif isinstance(error, SharplineError):  # damaged bytes do not get better by reading them once more
             kind = "user"
+        elif isinstance(error, PeerLost):
+            kind = "lost"
         chosen = _own_frame(theirs or list(frames))
         frame = ""
         if chosen is not None:

@@ -2,7 +2,8 @@
 
 A stage's payload holds ``stage``, ``version``, ``config``, ``inputs``, ``sources``, ``libraries`` and, for stages
 whose `code_policy` is "key", ``code``. Nothing else: no machine, path, resource, worker count, cell or name
-that a spec gave to a stage. From it derive
+that a spec gave to a stage. With one exception: ``ranks``, of a gang of more than one rank whose outputs are
+declared reproducible, because ranks order sums as threads do. From it derive
 
 * the **key** of the stage (``k1:<64 hex>``; the number is the format of the payload);
 * its **family** (the payload without inputs and sources): where rows of finished partitions live;
@@ -69,12 +70,14 @@ def stage_payload(
     inputs: InputDigests,
     sources: Mapping[str, JsonObject],
     code: str | None,
+    ranks: int = 1,
 ) -> JsonObject:
     """Everything that decides what the stage would produce, as canonical JSON.
 
     `sources` maps each `Source` field to :func:`source_identity` of its listing. `code` is the code
-    fingerprint; it is required, and used, only by stages whose `code_policy` is "key". Raises
-    :class:`Unkeyable` naming the field, source or library at fault.
+    fingerprint; it is required, and used, only by stages whose `code_policy` is "key". `ranks` is more than 1
+    only where it changes bytes that are promised to be the same. Raises :class:`Unkeyable` naming the field, source
+    or library at fault.
     """
     _check_sources(stage, config, sources)
     payload: JsonObject = {
@@ -88,6 +91,8 @@ def stage_payload(
         if code is None:
             raise ValueError(f"{stage.name}: its code_policy is 'key', so its payload needs a code fingerprint")
         payload["code"] = code
+    if ranks > 1:
+        payload["ranks"] = ranks
     try:
         payload["libraries"] = cast(JsonObject, library_versions(stage.libraries))
     except MissingLibrary as error:

@@ -18,7 +18,8 @@ EPSILON = 1e-9  # amounts such as 0.1 are added and subtracted many times
 def needs_of(resources: Resources) -> Needs:
     """What one unit of a stage occupies. A unit without any amount still counts as one CPU."""
     cpus = 1.0 if resources.cpus is None else float(resources.cpus)
-    needs = Needs(cpus, float(resources.gpus or 0), resources.memory or 0, dict(resources.custom))
+    custom = dict(resources.custom)
+    needs = Needs(cpus, float(resources.gpus or 0), resources.memory or 0, custom, resources.ranks or 1)
     return needs if needs.as_dict() else replace(needs, cpus=1.0)
 
 
@@ -35,8 +36,10 @@ class Ledger:
             have = self.capacity.get(name, 0.0)
             if amount > have + EPSILON:
                 field = {"CPU": "cpus", "GPU": "gpus"}.get(name, name)
+                who = "one unit needs" if needs.ranks == 1 else f"a gang of {needs.ranks} ranks needs"
+                field = field if needs.ranks == 1 else "ranks"
                 raise UsageError(
-                    f"{stage}: one unit needs {amount:g} {name}, and {where} has {have:g} in all; "
+                    f"{stage}: {who} {amount:g} {name}, and {where} has {have:g} in all; "
                     f"lower it with --set stages.{stage.split('@')[0]}.resources.{field}=… or use a larger cluster"
                 )
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.canonical import JsonObject
 from pipelines.errors import UsageError
-from pipelines.stage import Artifact
+from pipelines.stage import Artifact, Stage
 
 if TYPE_CHECKING:
     from pipelines.graph import Graph
@@ -41,6 +41,16 @@ class Built:
     key: str
     config: JsonObject
     artifact: StoredArtifact
+    inputs: Mapping[str, tuple[StoredArtifact, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A stage of a spec whose inputs are finished, itself built or not: all that is needed to run it."""
+
+    name: str
+    stage: type[Stage]
+    config: Any
     inputs: Mapping[str, tuple[StoredArtifact, ...]]
 
 
@@ -90,6 +100,35 @@ def find_built(spec_file: str | Path, output: str, overrides: Sequence[str] = ()
         artifact=StoredArtifact(opened, found.outputs[slot], name),
         inputs=made_of,
     )
+
+
+def find_stage(spec_file: str | Path, stage: str, overrides: Sequence[str] = (), store: str | None = None) -> Ready:
+    """A stage of a spec with its settings and input artifacts, whether it is built or not.
+
+    Raises UsageError for a name that the spec does not have, and when something that it needs is not built.
+    """
+    from pipelines.graph import build_graph
+    from pipelines.inputs import StoredArtifact
+    from pipelines.plan import Planner
+    from pipelines.spec.load import load_spec
+    from pipelines.store.store import open_store
+
+    spec = load_spec(Path(spec_file), overrides)
+    graph = build_graph(spec)
+    name, _ = _named(stage, graph)
+    opened = open_store(store or spec.store, create=False)
+    plan = Planner(spec, graph, opened).plan({name} | graph.ancestors(name)).stages
+    for upstream in graph.order:
+        if upstream in graph.ancestors(name) and plan[upstream].state != "cached":
+            raise _not_built(plan[upstream], str(spec_file), overrides, store)
+    identity = plan[name].identity
+    if identity is None:
+        raise _not_built(plan[name], str(spec_file), overrides, store)
+    made_of = {
+        slot: tuple(StoredArtifact(opened, one.digest, one.label) for one in many)
+        for slot, many in identity.inputs.items()
+    }
+    return Ready(name, spec.stages[name].stage, spec.stages[name].config, made_of)
 
 
 def _named(text: str, graph: Graph) -> tuple[str, str]:

@@ -211,7 +211,7 @@ class Planner:
         code = self.code_of(stage)
         in_key = code.digest if stage.stage.code_policy == "key" else None
         sources = {name: source_identity(listing) for name, listing in listings.items()}
-        payload = stage_payload(stage.stage, stage.config, digests, sources, in_key)
+        payload = stage_payload(stage.stage, stage.config, digests, sources, in_key, _ranks_in_key(stage))
         return Identity(
             key=stage_key(payload),
             payload=payload,
@@ -437,6 +437,14 @@ def concerned(graph: Graph, selected: Collection[str] | None) -> tuple[str, ...]
 def needs_unselected(name: str, unchosen: Sequence[str]) -> str:
     """Why a selected stage cannot be built, and what to type instead."""
     return f"needs {', '.join(unchosen)}, not built yet and not selected; --select +{name} takes in what it needs"
+
+
+def _ranks_in_key(stage: StageSpec) -> int:
+    """The ranks of a gang whose bytes are promised to be the same; 1 where no key depends on them."""
+    ranks = stage.resources.ranks or 1
+    if ranks == 1 or not all(output.reproducible for output in stage.stage.outputs(stage.config, {}).values()):
+        return 1
+    return ranks
 
 
 def lineage_of(identity: Identity, generation: int | None) -> str:

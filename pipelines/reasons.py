@@ -164,7 +164,7 @@ _SECTIONS: Final[Mapping[str, Callable[[str, _Side, _Side, Where], Iterator[Reas
     "code": _explain_code,
     "libraries": _explain_libraries,
 }
-_SPEC_NAMES: Final = {"stage": "uses", "config": "with"}
+_SPEC_NAMES: Final = {"stage": "uses", "config": "with", "ranks": "resources.ranks"}
 
 
 # ---------------------------------------------------------------- differences

@@ -3,7 +3,8 @@
 A stage is a class with a name, a version, a typed ``Config``, input slots, outputs, and one way to run:
 
 * ``run(ctx)``: one unit of work;
-* ``partitions(...)`` + ``run_partition(ctx, part)`` + ``finish(ctx, parts)``: many units, each cached by itself.
+* ``partitions(...)`` + ``run_partition(ctx, part)`` + ``finish(ctx, parts)``: many units, each cached by itself;
+* ``gang = True`` and ``run(ctx)``: where a spec says ``resources: {ranks: n}``, n processes at once run the one unit.
 
 The module that defines a stage imports nothing heavy at its top (no torch, cv2, ray): ``validate`` and
 ``plan`` load it. ``run`` imports the implementation. A stage never names a path of the store and never
@@ -13,7 +14,7 @@ imports Ray; what it needs is on the context.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
@@ -30,7 +31,7 @@ __all__ = [
     "CONTRACT_VERSION",
     "KINDS", "Absent", "Artifact", "Checkpoints", "Config", "Context", "Entry", "Execution", "Extendable",
     "Facets", "Input", "Json", "JsonObject", "Kind", "ListedFile", "Listing", "Manifest", "NameOrFile", "Output",
-    "OutputWriter", "Partition", "PartitionResult", "Read", "Resources", "Source", "SourceFile", "Stage",
+    "OutputWriter", "Partition", "PartitionResult", "PeerLost", "Read", "Resources", "Source", "SourceFile", "Stage",
     "StageError", "digest", "is_file_name",
 ]  # fmt: skip
 
@@ -97,12 +98,16 @@ class Resources(pydantic.BaseModel):
     """What one unit of a stage needs (``resources:`` in a spec). Execution only: never part of a key.
 
     `workers` bounds how many partitions run at once (None: as many as fit).
+    `ranks` is how many processes a gang stage runs as (None: one); every rank gets the other amounts. The one thing
+    here that may be part of a key: two ranks add up in another order than one, so where an output is declared
+    reproducible, more than one rank is identity.
     `memory` is in bytes. `custom` names custom Ray resources.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     workers: pydantic.PositiveInt | None = None
+    ranks: pydantic.PositiveInt | None = None
     cpus: pydantic.NonNegativeFloat | None = None
     gpus: pydantic.NonNegativeFloat | None = None
     memory: pydantic.PositiveInt | None = None
@@ -227,6 +232,14 @@ class StageError(Exception):
     """Raised by a stage for bad data or bad settings: shown to the user as is, never retried."""
 
 
+class PeerLost(Exception):
+    """Raised by a rank of a gang that lost the others: all ranks start again, from the last checkpoint.
+
+    A rank that finds its connection broken should raise this and not the library's error, which would be taken for
+    a bug in the stage and told in place of the real reason.
+    """
+
+
 class Artifact(Protocol):
     """A read-only input artifact. Files and ranges are fetched on demand.
 
@@ -283,8 +296,11 @@ class OutputWriter(Protocol):
 class Checkpoints(Protocol):
     """Trainer state of this lineage. A save is atomic: after a kill either all of it or none is visible."""
 
-    def save(self, step: int, folder: Path, *, keep_last: int = 2) -> None:
-        """Commit the files of `folder` as the state after `step` optimiser steps; drop old ones."""
+    def save(self, step: int, folder: Path, *, keep_last: int = 2, keep: Collection[int] = ()) -> None:
+        """Commit the files of `folder` as the state after `step` optimiser steps.
+
+        Of older ones the newest stay, `keep_last` with this one, and those of the steps in `keep`.
+        """
         ...
 
     def latest(self, at_most: int) -> tuple[int, Path] | None:
@@ -305,6 +321,9 @@ class Context(Protocol):
     seed: int  # config.seed where there is one, else 0
     threads: int
     devices: tuple[str, ...]  # "cpu", or "cuda:0", ...
+    rank: int  # of a gang: 0 <= rank < world_size; else 0
+    world_size: int  # 1 unless the stage is a gang and the spec asks for more ranks
+    rendezvous: str  # where ranks meet, as torch's init_method: file:///… or tcp://host:port; "" for one rank
 
     @property
     def scratch(self) -> Path:
@@ -349,6 +368,13 @@ class Stage:
 
     Config: ClassVar[type[Config]]
     inputs: ClassVar[Mapping[str, Input]] = {}
+    gang: ClassVar[bool] = False
+    """Whether `run` may be called by several processes at once, one for each rank (``resources: {ranks: 2}``).
+
+    Only rank 0's outputs, metrics, pictures, progress and checkpoints count: what the others write goes nowhere.
+    Checkpoints are read, and logs written, by all. When a rank dies or raises :class:`PeerLost`, all start again.
+    """
+
     code_policy: ClassVar[Literal["key", "advisory"]] = "key"
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions whose version changes the output's bytes (``opencv-python-headless``); part of the key."""

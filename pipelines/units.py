@@ -39,4 +39,6 @@ def unit_task(
         package=package_fingerprint(),
         fingerprint=identity.code.digest,
         libraries=library_versions(stage.stage.libraries),
+        ranks=needs.ranks,
+        restarts=stage.retries,
     )

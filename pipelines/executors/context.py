@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pipelines.artifact import Entry, Facets
 from pipelines.canonical import JsonObject, sha256_hex
 from pipelines.errors import Damaged
-from pipelines.executors.task import Task
+from pipelines.executors.task import ALONE, Seat, Task
 from pipelines.inputs import StoredArtifact
 from pipelines.stage import Artifact, Checkpoints, Output, OutputWriter, Read, SourceFile, StageError
 from pipelines.store.store import Store
@@ -90,14 +90,17 @@ class UnitCheckpoints:
     Every state carries the code fingerprints under which it came to be, so that a result of mixed code is known.
     """
 
-    def __init__(self, kept: CheckpointStore, scratch: Path, attempt: str, fingerprint: str) -> None:
-        self._kept, self._scratch, self._attempt = kept, scratch, attempt
+    def __init__(
+        self, kept: CheckpointStore, scratch: Path, attempt: str, fingerprint: str, flush: Callable[[], None]
+    ) -> None:
+        self._kept, self._scratch, self._attempt, self._flush = kept, scratch, attempt, flush
         self.codes: tuple[str, ...] = (fingerprint,)
         self.resumed_from: int | None = None
 
-    def save(self, step: int, folder: Path, *, keep_last: int = 2) -> None:
+    def save(self, step: int, folder: Path, *, keep_last: int = 2, keep: Collection[int] = ()) -> None:
+        self._flush()  # what was observed up to this state would not be observed again
         meta: JsonObject = {"attempt": self._attempt, "codes": list(self.codes)}
-        self._kept.save(step, folder, keep_last=keep_last, meta=meta)
+        self._kept.save(step, folder, keep_last=keep_last, keep=keep, meta=meta)
 
     def latest(self, at_most: int) -> tuple[int, Path] | None:
         found = self._kept.restore(at_most, self._scratch)
@@ -113,8 +116,17 @@ class UnitCheckpoints:
 class UnitContext:
     """`pipelines.stage.Context` for one unit of one attempt."""
 
-    def __init__(self, store: Store, task: Task, config: Any, outputs: Mapping[str, Output], scratch: Path) -> None:
+    def __init__(
+        self,
+        store: Store,
+        task: Task,
+        config: Any,
+        outputs: Mapping[str, Output],
+        scratch: Path,
+        seat: Seat = ALONE,
+    ) -> None:
         self._store, self._task = store, task
+        self.rank, self.world_size, self.rendezvous = seat.rank, seat.size, seat.rendezvous
         self.config = config
         self._folder = scratch
         self._inputs = {
@@ -133,12 +145,13 @@ class UnitContext:
         self.sources: Mapping[str, Sequence[SourceFile]] = task.sources
         self.seed = int(getattr(config, "seed", 0) or 0)
         self.threads = task.threads
-        self.devices = task.devices
+        self.devices = seat.devices or task.devices
         self.kept = UnitCheckpoints(
             store.checkpoints(task.lineage),
             scratch / "checkpoint",
             f"{task.key}/{task.attempt}",
             task.fingerprint,
+            self._flush,
         )
         self.checkpoints: Checkpoints = self.kept
         self._attempt: Attempt = store.attempt(task.key, task.attempt)
@@ -196,11 +209,17 @@ class UnitContext:
         """Attach the attempt's `log` stream to the stage's logger."""
         from pipelines.store.attempts import StreamHandler
 
-        self._logging = StreamHandler(self._attempt.stream("log"), {"unit": self._task.title})
+        unit = self._task.title if self.world_size == 1 else f"{self._task.title} (rank {self.rank})"
+        self._logging = StreamHandler(self._attempt.stream("log"), {"unit": unit})
         self.log.addHandler(self._logging)
         self.log.setLevel(logging.INFO)
         self.log.propagate = False
         return self._logging
+
+    def _flush(self) -> None:
+        for stream in (self._metrics, self._pictures):
+            if stream is not None:
+                stream.flush()
 
     def close(self) -> None:
         """Flush every observation."""
@@ -210,6 +229,38 @@ class UnitContext:
         if self._logging is not None:
             self.log.removeHandler(self._logging)
             self._logging.close()
+
+
+class _Unsaved:
+    """Checkpoints that are read only: rank 0 saves for all."""
+
+    def __init__(self, kept: UnitCheckpoints) -> None:
+        self._kept = kept
+
+    def save(self, step: int, folder: Path, *, keep_last: int = 2, keep: Collection[int] = ()) -> None:
+        return
+
+    def latest(self, at_most: int) -> tuple[int, Path] | None:
+        return self._kept.latest(at_most)
+
+
+class Follower(UnitContext):
+    """The context of a rank other than 0: it reads and logs as rank 0 does, and what else it says goes nowhere."""
+
+    def __init__(
+        self, store: Store, task: Task, config: Any, outputs: Mapping[str, Output], scratch: Path, seat: Seat
+    ) -> None:
+        super().__init__(store, task, config, outputs, scratch, seat)
+        self.checkpoints = _Unsaved(self.kept)
+
+    def progress(self, done: float, total: float, unit: str = "") -> None:
+        return
+
+    def metrics(self, step: int, **values: float) -> None:
+        return
+
+    def image(self, name: str, png: bytes, *, step: int | None = None, caption: str = "") -> None:
+        return
 
 
 class Rehearsal(UnitContext):

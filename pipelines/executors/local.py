@@ -1,24 +1,25 @@
 """``--executor local``: the same plan without Ray.
 
 Partitions run in a process pool (spawned, so that nothing of the driver leaks into them); a single unit
-(`run`, `finish`) runs in a thread of this process, where a debugger can reach it.
+(`run`, `finish`) runs in a thread of this process, where a debugger can reach it; the ranks of a gang are
+processes of their own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import multiprocessing
 import os
 import queue
-import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from pipelines.executors import worker
+from pipelines.executors.children import deaf_to_interrupts, end_with_driver
+from pipelines.executors.gang import LocalGang
 from pipelines.executors.task import Needs, Outcome, Task
 from pipelines.failure import Failure
 
@@ -33,6 +34,7 @@ class LocalExecutor:
         self._tickets = itertools.count()
         self._done: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
         self._pool: ProcessPoolExecutor | None = None
+        self._gangs: dict[int, LocalGang] = {}
         self._cancelled: set[int] = set()
 
     def capacity(self) -> Mapping[str, float]:
@@ -48,6 +50,9 @@ class LocalExecutor:
         text = task.to_text()
         if task.kind == "partition":
             self._submit_process(ticket, text)
+        elif task.ranks > 1:
+            gang = self._gangs[ticket] = LocalGang(task, needs)
+            threading.Thread(target=self._run_gang, args=(ticket, gang), name=task.title, daemon=True).start()
         else:
             threading.Thread(target=self._run_here, args=(ticket, text), name=task.title, daemon=True).start()
         return ticket
@@ -55,13 +60,22 @@ class LocalExecutor:
     def _run_here(self, ticket: int, text: str) -> None:
         self._done.put((ticket, Outcome.from_text(worker.main(text))))
 
+    def _run_gang(self, ticket: int, gang: LocalGang) -> None:
+        try:
+            outcome = gang.run()
+        except Exception as error:  # without an outcome the driver would wait for ever
+            outcome = Outcome.failed(Failure.from_exception(error))
+        self._gangs.pop(ticket, None)
+        self._done.put((ticket, outcome))
+
     def _submit_process(self, ticket: int, text: str) -> None:
         pool = self._pool
         if pool is None:
-            pool = ProcessPoolExecutor(self._cpus, mp_context=multiprocessing.get_context("spawn"))
+            spawn = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(self._cpus, mp_context=spawn, initializer=end_with_driver)
             self._pool = pool
         try:
-            with _deaf_to_interrupts():
+            with deaf_to_interrupts():
                 future = pool.submit(worker.main, text)
         except BrokenProcessPool:
             self._replace(pool)
@@ -97,21 +111,16 @@ class LocalExecutor:
 
     def cancel(self, ticket: int) -> None:
         self._cancelled.add(ticket)
+        gang = self._gangs.get(ticket)
+        if gang is not None:
+            gang.kill()
 
     def close(self) -> None:
-        """Kill the pool's processes. Threads of this process end with it: what they leave behind is resumable."""
+        """Kill all processes. Threads of this process end with it: what they leave behind is resumable."""
+        for gang in list(self._gangs.values()):
+            gang.kill()
         if self._pool is not None:
             for process in list((self._pool._processes or {}).values()):
                 process.kill()
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
-
-
-@contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes started within never see Ctrl-C, which a terminal sends to all: ending them is the driver's part."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

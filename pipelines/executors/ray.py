@@ -24,6 +24,12 @@ from pipelines.executors.task import Needs, Outcome, Task
 from pipelines.failure import Failure
 from pipelines.store.scratch import new_scratch
 
+TRAIN_SETTINGS = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a rank's working folder is that of any other unit
+}
 OBJECT_STORE_BYTES = 256 << 20  # results are short JSON; bytes go through our own store
 
 
@@ -51,6 +57,7 @@ class RayExecutor:
             where = address or "this machine"
             raise ClusterLost(f"Ray could not be started or reached at {where}: {error}") from error
         self._enter = ray.remote(worker.main)
+        self._enter_gang = ray.remote(_run_gang)
         self._tickets = itertools.count()
         self._tickets_by_ref: dict[Any, int] = {}
         self._refs: dict[int, Any] = {}
@@ -82,6 +89,13 @@ class RayExecutor:
 
     def submit(self, task: Task, needs: Needs) -> int:
         ticket = next(self._tickets)
+        with _cluster_there():
+            ref = self._start_gang(task, needs) if task.ranks > 1 else self._start(task, needs)
+        self._refs[ticket] = ref
+        self._tickets_by_ref[ref] = ticket
+        return ticket
+
+    def _start(self, task: Task, needs: Needs) -> Any:
         options: dict[str, Any] = {
             "name": task.title,
             "num_cpus": needs.cpus,
@@ -91,11 +105,12 @@ class RayExecutor:
         }
         if needs.memory:
             options["memory"] = needs.memory
-        with _cluster_there():
-            ref = self._enter.options(**options).remote(task.to_text())
-        self._refs[ticket] = ref
-        self._tickets_by_ref[ref] = ticket
-        return ticket
+        return self._enter.options(**options).remote(task.to_text())
+
+    def _start_gang(self, task: Task, needs: Needs) -> Any:
+        """A task that occupies nothing by itself and watches over the ranks, which occupy everything."""
+        options = {"name": task.title, "num_cpus": 0, "max_retries": 0}
+        return self._enter_gang.options(**options).remote(task.to_text(), needs.of_one_rank())
 
     def wait(self, timeout: float) -> Sequence[tuple[int, Outcome]]:
         if not self._tickets_by_ref:
@@ -158,6 +173,24 @@ class RayExecutor:
         with contextlib.suppress(Exception):
             self._ray.shutdown()
         shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _run_gang(text: str, amounts: dict[str, float]) -> str:
+    """Run a gang by Ray Train, which reads its settings where it is imported. Never raises."""
+    os.environ.update(TRAIN_SETTINGS)
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "60")
+    try:
+        from pipelines.executors.raytrain import fit
+
+        return fit(text, amounts).to_text()
+    except ImportError as error:
+        message = (
+            f"a gang on Ray takes Ray Train, which does not import here ({error}); "
+            "install ray[train], or run with --executor local"
+        )
+        return Outcome.failed(Failure("user", "MissingLibrary", message)).to_text()
+    except BaseException as error:  # also SystemExit: without an outcome the driver would wait for ever
+        return Outcome.failed(Failure.from_exception(error)).to_text()
 
 
 def _reads(path: str, expected: bytes) -> bool:

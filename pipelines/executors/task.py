@@ -18,23 +18,46 @@ UnitKind: TypeAlias = Literal["run", "partition", "finish"]
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Resources that one unit occupies while it runs. `memory` in bytes."""
+    """Resources that one unit occupies while it runs. `memory` in bytes. Amounts are those of one of its `ranks`."""
 
     cpus: float = 1.0
     gpus: float = 0.0
     memory: int = 0
     custom: Mapping[str, float] = field(default_factory=dict)
+    ranks: int = 1
 
-    def as_dict(self) -> dict[str, float]:
+    def of_one_rank(self) -> dict[str, float]:
         """Flat amounts by name, zero amounts left out."""
         amounts = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory), **self.custom}
         return {name: amount for name, amount in amounts.items() if amount}
+
+    def as_dict(self) -> dict[str, float]:
+        """The same for all ranks together: a gang takes everything at once, or nothing."""
+        return {name: amount * self.ranks for name, amount in self.of_one_rank().items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One process's place in a gang: `rank` of `size`, which meet at `rendezvous` (torch's ``init_method``).
+
+    `devices` are this rank's own, where they are not those of the task.
+    """
+
+    rank: int = 0
+    size: int = 1
+    rendezvous: str = ""
+    devices: tuple[str, ...] = ()
+
+
+ALONE = Seat()
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """One unit of one stage, complete: a worker needs nothing but this and the store.
 
+    A gang's task is run by `ranks` processes, each in its :class:`Seat`; a lost rank restarts all, up to `restarts`
+    times.
     With `keep` false it is a rehearsal: its entries are hashed and thrown away, and the store is only read.
     """
 
@@ -60,6 +83,8 @@ class Task:
     partition_key: str | None = None
     parts: tuple[tuple[Partition, str], ...] = ()
     keep: bool = True
+    ranks: int = 1
+    restarts: int = 0
 
     def rehearsal(self, partition: Partition, key: str) -> Task:
         """The task that makes one partition without keeping it."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import SharplineError, StoreError
-from pipelines.executors.context import Rehearsal, UnitContext
-from pipelines.executors.task import Outcome, Task
+from pipelines.executors.context import Follower, Rehearsal, UnitContext
+from pipelines.executors.task import ALONE, Outcome, Seat, Task
 from pipelines.failure import Failure
 from pipelines.fingerprint import fingerprint, package_fingerprint
 from pipelines.libraries import library_versions
@@ -30,17 +30,17 @@ class Mismatch(SharplineError):
     """This worker runs other code or libraries than the driver: results would not be what the key says."""
 
 
-def main(text: str) -> str:
+def main(text: str, seat: Seat = ALONE) -> str:
     """Run one unit. Takes a :class:`Task` and returns an :class:`Outcome`, both as JSON text; never raises."""
     started = time.perf_counter()
     try:
-        return run_task(Task.from_text(text)).to_text()
+        return run_task(Task.from_text(text), seat).to_text()
     except BaseException as error:  # also SystemExit: without an outcome the driver would wait for ever
         return Outcome.failed(Failure.from_exception(error), time.perf_counter() - started).to_text()
 
 
-def run_task(task: Task) -> Outcome:
-    """Run `task` in this process and move its results into the store."""
+def run_task(task: Task, seat: Seat = ALONE) -> Outcome:
+    """Run `task` in this process and move its results into the store; of a gang's, those of rank 0."""
     started = time.perf_counter()
     add_code(task.code)
     _refuse_mismatch(task)
@@ -49,9 +49,9 @@ def run_task(task: Task) -> Outcome:
     config = stage.Config.model_validate(task.config)
     store = _store(task.store)
     scratch = store.new_scratch() if task.keep else Path(tempfile.mkdtemp(prefix="sharpline-rehearsal-"))
-    context = UnitContext if task.keep else Rehearsal
+    context = (Follower if seat.rank else UnitContext) if task.keep else Rehearsal
     try:
-        ctx = context(store, task, config, _outputs(store, task, stage, config), scratch)
+        ctx = context(store, task, config, _outputs(store, task, stage, config), scratch, seat)
         ctx.open_log()
         try:
             _work(stage(), ctx, store, task)
@@ -60,6 +60,8 @@ def run_task(task: Task) -> Outcome:
             raise
         finally:
             ctx.close()
+        if seat.rank:
+            return Outcome(seconds=time.perf_counter() - started)
         return Outcome(
             entries=_stored(store, task, ctx),
             facets={slot: writer.facets for slot, writer in ctx.slots.items()},

@@ -203,7 +203,17 @@ class _Reader:
         asked = validate(Resources, done, place, path, self.problems)
         if asked is not None:
             self.draft.resources = self._with_defaults(asked)
+            self._refuse_ranks(done)
         return done
+
+    def _refuse_ranks(self, section: MapNode) -> None:
+        stage, resources = self.draft.stage, self.draft.resources
+        if stage is None or resources is None or (resources.ranks or 1) == 1 or stage.gang:
+            return
+        node = section.items.get("ranks")
+        message = f"{self.draft.uses} runs as one process; only a gang stage can have {resources.ranks} ranks"
+        place = self.draft.place if node is None else node.where
+        self.problems.add(place, f"{self.path}.resources.ranks", message)
 
     def _with_defaults(self, asked: Resources) -> Resources | None:
         stage, config = self.draft.stage, self.draft.config

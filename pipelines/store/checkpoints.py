@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -58,10 +58,18 @@ class CheckpointStore:
         self.folder = f"work/{lineage}"
         self._objects = objects
 
-    def save(self, step: int, folder: Path, keep_last: int = 2, meta: Mapping[str, Json] | None = None) -> Checkpoint:
+    def save(
+        self,
+        step: int,
+        folder: Path,
+        keep_last: int = 2,
+        meta: Mapping[str, Json] | None = None,
+        keep: Collection[int] = (),
+    ) -> Checkpoint:
         """Commit the files of `folder` as the state after `step` steps. They are moved out of it where possible.
 
-        Afterwards only the newest `keep_last` intact states up to `step` are kept; later steps are left alone.
+        Afterwards, of the states up to `step`, the newest `keep_last` intact ones are kept, and the newest intact one
+        of every step in `keep`; later steps are left alone.
         """
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         if not paths:
@@ -72,7 +80,7 @@ class CheckpointStore:
         if not self._whole(checkpoint):
             raise StoreError(f"checkpoint at step {step}: files vanished from {self.folder} while it was saved")
         self._objects.put_if_absent(self._record(name), encode(_to_json(checkpoint), CHECKPOINT_SCHEMA))
-        self._prune(step, max(1, keep_last))
+        self._prune(step, max(1, keep_last), set(keep))
         return checkpoint
 
     def steps(self) -> list[int]:
@@ -154,14 +162,15 @@ class CheckpointStore:
                 return False
         return True
 
-    def _prune(self, step: int, keep_last: int) -> None:
-        whole = 0
+    def _prune(self, step: int, keep_last: int, keep: set[int]) -> None:
+        whole, wanted = 0, set(keep)
         for checkpoint in list(self.committed(step)):
-            if whole >= keep_last:
+            if whole >= keep_last and checkpoint.step not in wanted:
                 self._objects.delete(self._record(checkpoint.name))  # first the record: a state is never half there
                 self._delete_files(checkpoint.name)
             elif self._whole(checkpoint):
                 whole += 1
+                wanted.discard(checkpoint.step)
         self._delete_orphans()
 
     def _delete_orphans(self) -> None:

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 COMMANDS = {
     "degrade": ("stages.commands.degrade", "Look at presets, preview them, rebuild a pair from its record."),
+    "tune": ("stages.commands.tune", "Time a training stage with ever larger micro-batches, until one does not fit."),
 }

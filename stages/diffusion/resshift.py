@@ -97,6 +97,17 @@ class ResShift:
         alpha = eta - before
         return before / eta, alpha / eta, self.kappa**2 * before / eta * alpha
 
+    def loss_weights(self) -> list[float]:
+        """What the variational bound weighs || f(z_t) - z0 ||^2 by, t = 0..T-1: (alpha_t/eta_t)^2 / (2 variance_t).
+
+        The first step has no variance, so that of the second stands in for it. The paper's loss drops these
+        weights, which improves its results (section 3.1). Raises ValueError for a chain of one step.
+        """
+        if self.timesteps == 1:
+            raise ValueError("loss weights: expected a chain of at least 2 steps; one step has no posterior variance")
+        table = [self.posterior_coefficients(t) for t in range(self.timesteps)]
+        return [pull**2 / (2 * table[max(t, 1)][2]) for t, (_, pull, _) in enumerate(table)]
+
     def sample(
         self, zy: Tensor, predict_x0: Callable[[Tensor, Tensor], Tensor], noise: Callable[[int], Tensor]
     ) -> Tensor:

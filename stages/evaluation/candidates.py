@@ -13,7 +13,8 @@ from degrade.imresize import imresize
 from pipelines.stage import Artifact, JsonObject, StageError
 from stages.evaluation.metrics import Pixels
 from stages.models.registry import SuperResolver, load_model
-from stages.training.pictures import to_image, to_pixels
+from stages.sampling.config import SamplingConfig
+from stages.sampling.pixels import enlarge
 
 if TYPE_CHECKING:
     from stages.evaluation.evaluate import EvaluateConfig
@@ -49,7 +50,7 @@ class Bicubic:
 
 @dataclass(frozen=True)
 class ModelAt:
-    """A model sampled in `steps` steps (None: as trained) with noise of `seed`."""
+    """A model sampled in `steps` steps (None: as trained) with noise of `seed`, as `sampling` says."""
 
     row: str
     label: str
@@ -58,10 +59,10 @@ class ModelAt:
     steps: int | None
     seed: int
     device: str
+    sampling: SamplingConfig
 
     def answer(self, lr: Pixels, size: tuple[int, int], name: str) -> Pixels:
-        image = to_image(lr).to(self.device)
-        return to_pixels(self.model.super_resolve(image, steps=self.steps, seed=self.seed, name=name))
+        return enlarge(self.model, lr, self.sampling, steps=self.steps, seed=self.seed, name=name, device=self.device)
 
 
 def candidates(models: Sequence[Artifact], config: EvaluateConfig, scale: int, device: str) -> list[Candidate]:
@@ -84,4 +85,4 @@ def _model_rows(artifact: Artifact, config: EvaluateConfig, scale: int, device: 
         facts: JsonObject = {"model": artifact.digest, "evaluations": model.evaluations(steps)}
         suffix = "" if steps is None else f"@steps={steps}"
         row, label = f"{model.family}-{artifact.digest[:12]}{suffix}", f"{artifact.label}{suffix}"
-        yield ModelAt(row, label, facts, model, steps, config.seed, device)
+        yield ModelAt(row, label, facts, model, steps, config.seed, device, config)

@@ -16,7 +16,6 @@ from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from pipelines.stage import (
     Artifact,
-    Config,
     Context,
     Execution,
     Facets,
@@ -28,6 +27,7 @@ from pipelines.stage import (
     Stage,
     StageError,
 )
+from stages.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 MetricName = Literal["psnr_y", "ssim_y", "psnr_y_full", "ssim_y_full", "psnr_rgb", "ssim_rgb"]
 
 
-class EvaluateConfig(Config):
+class EvaluateConfig(SamplingConfig):
     split: Literal["train", "val", "test"] = "val"
     max_images: PositiveInt | None = None
     """At most so many pairs, taken evenly from all source images; all when left out."""
@@ -220,6 +220,8 @@ def _protocol(config: EvaluateConfig, border: int, images: int) -> JsonObject:
         "bicubic": "MATLAB imresize, a = -0.5",
         "steps": list(config.steps) or "as trained",
         "seed": config.seed,
+        **({"tile": config.tile, "overlap": config.overlap} if config.tile else {}),
+        **({"colour_fix": config.colour_fix} if config.colour_fix else {}),
     }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pipelines.stage import Config, Context, Facets, Input, InputFacets, JsonObject, Output, Resources, Stage
+from stages.models.config import AUTOENCODER_INPUT, Network, NetworkConfig
 from stages.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -21,17 +22,6 @@ if TYPE_CHECKING:
 
     from stages.models.resshift import ResShiftModel
     from stages.training.method import Batch, Losses, Phase
-
-
-class NetworkConfig(Config):
-    """A residual UNet (`stages/models/unet.py`)."""
-
-    widths: Annotated[tuple[Annotated[PositiveInt, Field(multiple_of=4)], ...], Field(min_length=1)] = (64, 128)
-    """Channels of each level, finest first."""
-    blocks: PositiveInt = 2
-    attention: bool = False
-    """Self-attention at the lowest resolution."""
-    groups: PositiveInt = 8
 
 
 class ProcessConfig(Config):
@@ -54,10 +44,12 @@ class ProcessConfig(Config):
 
 
 class ResShiftConfig(TrainConfig):
-    network: NetworkConfig = NetworkConfig()
+    network: Network = NetworkConfig()
+    """`kind: swin` is the paper's network; without a kind it is a small UNet."""
     process: ProcessConfig = ProcessConfig()
-    autoencoder: Literal["identity", "space-to-depth"] = "space-to-depth"
-    """The latent space: pixels at HR resolution, or blocks of pixels folded into channels at LR resolution."""
+    autoencoder: Literal["identity", "space-to-depth", "artifact"] = "space-to-depth"
+    """The latent space: pixels at HR resolution; blocks of pixels folded into channels at LR resolution; or that of
+    the trained autoencoder connected to the input `autoencoder`, which is not trained further."""
     residual: bool = True
     """The network's output is added to the encoded bicubic image, so that training starts from that answer."""
 
@@ -94,18 +86,28 @@ class TrainResShift(Stage):
     """Train a ResShift teacher on degraded pairs; the artifact holds its averaged weights."""
 
     name = "train.resshift"
+    gang = True
     Config = ResShiftConfig
-    inputs = {"pairs": Input("samples", "LR and HR pairs; only their train split is learned from", {"role": "pairs"})}
+    inputs = {
+        "pairs": Input("samples", "LR and HR pairs; only their train split is learned from", {"role": "pairs"}),
+        "autoencoder": AUTOENCODER_INPUT,
+    }
     code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
 
     @classmethod
     def outputs(cls, config: ResShiftConfig, inputs: InputFacets) -> Mapping[str, Output]:
         facets: Facets = {"role": "sr", "family": "resshift", "timesteps": config.process.timesteps}
-        pairs = inputs.get("pairs")
+        pairs, trained = inputs.get("pairs"), inputs.get("autoencoder")
         scale = pairs.get("scale") if isinstance(pairs, Mapping) else None
         if isinstance(scale, int):
-            space = "pixel" if config.autoencoder == "identity" else f"space-to-depth-{scale}"
-            facets |= {"scale": scale, "latent_space": space}
+            facets["scale"] = scale
+        space = trained.get("space") if isinstance(trained, Mapping) else None
+        if config.autoencoder == "identity":
+            space = "pixel"
+        elif config.autoencoder == "space-to-depth":
+            space = f"space-to-depth-{scale}" if isinstance(scale, int) else None
+        if space is not None:
+            facets["latent_space"] = space
         return {"model": Output("model", "the teacher", facets, reproducible=config.device == "cpu")}
 
     @classmethod
@@ -113,9 +115,11 @@ class TrainResShift(Stage):
         return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
     def run(self, ctx: Context) -> None:
-        from stages.models.registry import save_model, save_provenance
+        from stages.models.connected import connected_autoencoder
+        from stages.models.registry import save_model, save_provenance, trained_on
         from stages.models.resshift import ResShiftModel
         from stages.training.determinism import numerics, seeded
+        from stages.training.distributed import ranks_of
         from stages.training.loader import PairLoader
         from stages.training.loop import Trainer
         from stages.training.pairs import pair_scale, training_pairs
@@ -123,19 +127,26 @@ class TrainResShift(Stage):
 
         config: ResShiftConfig = ctx.config
         scale = pair_scale(ctx.inputs["pairs"])
-        constructor: dict[str, Any] = {"scale": scale}
-        constructor |= config.model_dump(mode="json", include={"autoencoder", "residual", "network", "process"})
-        with numerics(config.threads, reproducible=config.device == "cpu"):
+        autoencoder = connected_autoencoder(ctx.inputs, config.autoencoder)
+        settings: dict[str, Any] = {"scale": scale}
+        settings |= config.model_dump(mode="json", include={"residual", "network", "process"})
+        with numerics(config.threads, reproducible=config.device == "cpu"), ranks_of(ctx) as ranks:
             with seeded(config.seed):
-                model = ResShiftModel(**constructor)
+                model = ResShiftModel(autoencoder=autoencoder, **settings)
             pairs = training_pairs(ctx.inputs["pairs"], config, model.multiple)
             pictures = HeldOutPictures.of(ctx.inputs["pairs"], ctx)
-            with PairLoader(pairs, scale, config) as loader:
-                state = Trainer(ResShiftMethod(model, config), loader, config, ctx, pictures).run()
+            with PairLoader(pairs, scale, config, ranks) as loader:
+                state = Trainer(ResShiftMethod(model, config), loader, config, ctx, pictures, ranks).run()
+        if ctx.rank:
+            return  # rank 0 has the same weights
         card: JsonObject = {
             "preprocessing": {"colour": "sRGB", "range": [-1, 1], "padding": "reflect", "multiple": model.multiple},
             "sampler": {"kind": "ancestral", "steps": config.process.timesteps},
         }
-        save_model(ctx.out["model"], model.family, constructor, state.averages["model"].average, card)
-        save_provenance(ctx.out["model"], pairs.images)
+        save_model(ctx.out["model"], model.family, model.constructor, state.averages["model"].average, card)
+        seen = set(pairs.images)
+        if "autoencoder" in ctx.inputs:
+            ctx.out["model"].ref("autoencoder", ctx.inputs["autoencoder"])
+            seen |= trained_on(ctx.inputs["autoencoder"])
+        save_provenance(ctx.out["model"], seen)
         ctx.out["model"].facet(scale=scale, latent_space=model.autoencoder.space)

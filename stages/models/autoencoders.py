@@ -1,4 +1,6 @@
-"""Autoencoders that need no weights: pixels themselves, and pixels folded into channels.
+"""Autoencoders: the interface, those that need no weights, and how any of them is built.
+
+Without weights: pixels themselves, and pixels folded into channels. With weights: `vq.py`, `kl.py`, `tiny.py`.
 
 The interface every autoencoder has (trained ones too): `encode` image [B, 3, H, W] in [-1, 1] -> latent
 [B, channels, H/factor, W/factor]; `decode` back; `space` names the latent space in artifact facets, so that
@@ -7,7 +9,8 @@ a latent or a model of one space is refused where another is expected.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
@@ -18,8 +21,9 @@ class Autoencoder(Protocol):
 
     channels: int
     factor: int
-    space: str
 
+    @property
+    def space(self) -> str: ...
     def encode(self, image: Tensor) -> Tensor: ...
     def decode(self, latent: Tensor) -> Tensor: ...
 
@@ -60,10 +64,18 @@ class SpaceToDepth:
         return pixel_shuffle(latent / self.GAIN, self.factor)
 
 
-def build_autoencoder(name: str, scale: int) -> Autoencoder:
-    """The autoencoder called `name` for models of `scale`. Raises ValueError for an unknown name."""
-    if name == "identity":
+def build_autoencoder(which: str | Mapping[str, Any], scale: int) -> Autoencoder:
+    """The autoencoder called `which` for models of `scale`, or the freshly initialised one of a card.
+
+    A card is ``{"family": ..., "constructor": {...}}``, as in the ``model.json`` of an artifact with the role
+    autoencoder. Raises ValueError for a name or family unknown here.
+    """
+    if which == "identity":
         return Identity()
-    if name == "space-to-depth":
+    if which == "space-to-depth":
         return SpaceToDepth(scale)
-    raise ValueError(f"autoencoder: expected identity or space-to-depth, got {name!r}")
+    if isinstance(which, str):
+        raise ValueError(f"autoencoder: expected identity, space-to-depth or the card of a trained one, got {which!r}")
+    from stages.models.registry import build_family
+
+    return cast(Autoencoder, build_family(which["family"], which["constructor"]))

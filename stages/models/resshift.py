@@ -2,52 +2,83 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from stages.diffusion.noise import Noise
 from stages.diffusion.resshift import ResShift
-from stages.models.autoencoders import build_autoencoder
-from stages.models.padding import pad_to_multiple
-from stages.models.unet import UNet
+from stages.models.autoencoders import Autoencoder, build_autoencoder
+from stages.models.denoisers import build_denoiser
+from stages.models.frozen import Frozen
+from stages.models.latent_space import TrainedAutoencoder
+from stages.sampling.config import OVERLAP, ColourFix
+from stages.sampling.sampler import super_resolve
 
 
 class ResShiftModel(nn.Module):
-    """Denoiser f(z_t, y, t) -> z0 with everything around it. Built from the plain JSON of :meth:`config`.
+    """Denoiser f(z_t, y, t) -> z0 with everything around it. Built from the plain JSON of `constructor`.
 
     LR conditioning is LR *pixels* in [-1, 1] beside z_t, never the latent (arXiv 2307.12348, 3.1 "extension to
-    latent space"). With `residual` the network's output is added to z_y, so a new network, whose last layer
-    is zero, answers exactly the encoded bicubic image.
+    latent space"). `autoencoder` is a name, the card of a trained one (`stages/models/autoencoders.py`), or
+    a trained one itself; its weights are not part of this module's state dict. `network` is described in
+    `stages/models/denoisers.py`. With `residual` the network's output is added to z_y, so a new network, whose
+    last layer is zero, answers exactly the encoded bicubic image.
     """
 
     family = "resshift"
 
     def __init__(
-        self, *, scale: int, autoencoder: str, residual: bool, network: dict[str, Any], process: dict[str, Any]
+        self,
+        *,
+        scale: int,
+        autoencoder: str | dict[str, Any] | TrainedAutoencoder,
+        residual: bool,
+        network: dict[str, Any],
+        process: dict[str, Any],
     ) -> None:
         super().__init__()
+        if network.get("kind") == "unet":  # cards say nothing of the kind that was there first
+            network = {name: value for name, value in network.items() if name != "kind"}
+        self.frozen = Frozen(
+            autoencoder if isinstance(autoencoder, TrainedAutoencoder) else build_autoencoder(autoencoder, scale)
+        )
+        if isinstance(autoencoder, TrainedAutoencoder):
+            autoencoder = autoencoder.card()
         self.constructor = {
             "scale": scale, "autoencoder": autoencoder, "residual": residual, "network": network, "process": process,
         }  # fmt: skip
         self.scale = scale
         self.residual = residual
         self.process = ResShift.create(**process)
-        self.autoencoder = build_autoencoder(autoencoder, scale)
-        self.denoiser = UNet(self.autoencoder.channels, 3, **network)
+        self.denoiser = build_denoiser(self.autoencoder.channels, self.autoencoder.factor, scale, network)
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """Shared with every model that has the same `frozen`, and with copies of this one."""
+        return self.frozen.autoencoder
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ResShiftModel:
+        self.frozen.apply(fn)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     @property
     def multiple(self) -> int:
         """LR heights and widths that the network takes are multiples of this."""
         latent: int = self.denoiser.multiple * self.autoencoder.factor
-        return max(1, latent // self.scale)
+        return latent // math.gcd(latent, self.scale)
 
     def encode_pair(self, lr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
-        """(z0, z_y) of images in [0, 1]: lr [B, 3, h, w], hr [B, 3, h*scale, w*scale]."""
-        return self.autoencoder.encode(2 * hr - 1), self.encode_lr(lr)
+        """(z0, z_y) of images in [0, 1]: lr [B, 3, h, w], hr [B, 3, h*scale, w*scale]; without gradient."""
+        with torch.no_grad():
+            z0 = self.autoencoder.encode(2 * hr - 1)
+        return z0, self.encode_lr(lr)
 
+    @torch.no_grad()
     def encode_lr(self, lr: Tensor) -> Tensor:
         """z_y: the latent of the bicubic up-sampled LR image, neither antialiased nor clamped (as upstream)."""
         up = interpolate(2 * lr - 1, scale_factor=float(self.scale), mode="bicubic")
@@ -60,30 +91,31 @@ class ResShiftModel(nn.Module):
         """
         process = process or self.process
         pixels = 2 * lr - 1
-        if pixels.shape[-2:] != z_t.shape[-2:]:
-            pixels = interpolate(pixels, size=z_t.shape[-2:], mode="bicubic")
+        wanted = [side * self.denoiser.condition_factor for side in z_t.shape[-2:]]
+        if list(pixels.shape[-2:]) != wanted:
+            pixels = interpolate(pixels, size=wanted, mode="bicubic")
         labels = torch.tensor(process.labels)[t.cpu()].to(z_t.device)
         out: Tensor = self.denoiser(process.input_scale(t, z_t) * z_t, pixels, labels)
         return zy + out if self.residual else out
 
-    @torch.no_grad()
-    def super_resolve(self, lr: Tensor, *, steps: int | None = None, seed: int = 0, name: str = "") -> Tensor:
+    def super_resolve(
+        self,
+        lr: Tensor,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        name: str = "",
+        tile: int | None = None,
+        overlap: int = OVERLAP,
+        colour_fix: ColourFix | None = None,
+    ) -> Tensor:
         """One image: lr float [3, h, w] in [0, 1] of any size -> [3, h*scale, w*scale] in [0, 1].
 
-        `steps` defaults to the trained process. The noise depends on `seed` and the image's `name` only.
+        See `stages.sampling.sampler.super_resolve`. `steps` defaults to the trained process.
         """
-        height, width = lr.shape[-2:]
-        padded = pad_to_multiple(lr[None], self.multiple)
-        process = self.process.respaced(steps or self.process.timesteps)
-        zy = self.encode_lr(padded)
-        source = Noise(seed)
-
-        def noise(k: int) -> Tensor:
-            return source.normal(f"sample/{k}", [name], zy.shape[1:]).to(zy)
-
-        z0 = process.sample(zy, lambda z, t: self.predict_x0(z, t, padded, zy, process), noise)
-        image = (self.autoencoder.decode(z0)[0] + 1) / 2
-        return image[:, : height * self.scale, : width * self.scale].clamp(0, 1)
+        return super_resolve(
+            self, lr, steps=steps, seed=seed, name=name, tile=tile, overlap=overlap, colour_fix=colour_fix
+        )
 
     def evaluations(self, steps: int | None = None) -> int:
         """Network evaluations for one image."""

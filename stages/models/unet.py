@@ -37,6 +37,8 @@ def group_norm(channels: int, groups: int) -> nn.GroupNorm:
 class ResBlock(nn.Module):
     """Two convolutions around a FiLM of the time embedding, beside a skip; the second convolution starts at zero."""
 
+    recomputes = True  # see stages/training/prepare.py
+
     def __init__(self, inputs: int, outputs: int, embedding: int, groups: int) -> None:
         super().__init__()
         self.norm_in = group_norm(inputs, groups)
@@ -81,6 +83,9 @@ class UNet(nn.Module):
     convolution each, and are added: as one concatenation, initialised by one fan-in, three planes of LR pixels
     would begin drowned in 48 planes of noise.
     """
+
+    condition_factor = 1
+    """Side of the condition over the side of x."""
 
     def __init__(
         self, channels: int, conditions: int, widths: Sequence[int], blocks: int, attention: bool, groups: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
 
@@ -21,6 +22,24 @@ def numerics(threads: int, *, reproducible: bool) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether CUDA may compute float32 products and convolutions with TF32's 10 bits of mantissa; put back after."""
+    products, convolutions = torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv", None)
+    name, value = "fp32_precision", "tf32" if allowed else "ieee"
+    settings: list[tuple[Any, str, Any]] = [(products, name, value), (convolutions, name, value)]
+    if convolutions is None:  # before torch 2.9
+        settings = [(products, "allow_tf32", allowed), (torch.backends.cudnn, "allow_tf32", allowed)]
+    before = [(backend, name, getattr(backend, name)) for backend, name, _ in settings]
+    for backend, name, wanted in settings:
+        setattr(backend, name, wanted)
+    try:
+        yield
+    finally:
+        for backend, name, found in before:
+            setattr(backend, name, found)
 
 
 @contextmanager

@@ -10,21 +10,28 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """average <- decay * average + (1 - decay) * weights after every step; buffers are copied as they are."""
+    """average <- average + (1 - decay) * (weights - average) after every step; buffers are copied as they are.
+
+    Every rank holds and updates its own: weights are the same everywhere, so averages are, without a word exchanged.
+    The network's tensors must stay where they are (moved to their device before).
+    """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
         self.network = network
-        self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        self.averaged = {name for name, _ in network.named_parameters()}
+        live = {name: value.detach() for name, value in network.state_dict().items()}
+        self.average = {name: value.clone() for name, value in live.items()}
+        parameters = {name for name, _ in network.named_parameters()}
+        self._weights = [live[name] for name in live if name in parameters]
+        self._averages = [self.average[name] for name in live if name in parameters]
+        self._buffers = [(self.average[name], value) for name, value in live.items() if name not in parameters]
 
     @torch.no_grad()
     def update(self) -> None:
-        for name, value in self.network.state_dict().items():
-            if name in self.averaged:
-                self.average[name].lerp_(value, 1 - self.decay)
-            else:
-                self.average[name].copy_(value)
+        """Take the weights of this step in: all of them in one call, which on an accelerator is a few kernels."""
+        torch._foreach_lerp_(self._averages, self._weights, 1 - self.decay)
+        for average, value in self._buffers:
+            average.copy_(value)
 
     def load(self, average: Mapping[str, Tensor]) -> None:
         for name, value in self.average.items():

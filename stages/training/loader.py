@@ -17,12 +17,15 @@ from stages.data.order import indices_at
 from stages.diffusion.noise import Noise
 from stages.training.config import TrainConfig
 from stages.training.method import Batch
+from stages.training.ranks import SOLO, Ranks, share_of
 
 
 @dataclass(frozen=True)
 class _Due:
-    """A batch on its way: its global samples, what the pairs are called, and their pixels when they are there."""
+    """A batch on its way: where the global batch starts, this rank's samples of it, what their pairs are called, and
+    their pixels when they are there."""
 
+    first: int
     samples: tuple[int, ...]
     keys: tuple[str, ...]
     pixels: list[Future[tuple[Pixels, Pixels]]]
@@ -30,6 +33,7 @@ class _Due:
 
 class PairLoader:
     """`batch(first)` is the batch of global samples first..first+batch_size-1; asked for in order, it is ready.
+    Of several ranks, each reads its own share of it and nothing else.
 
     Each epoch is a permutation of all pairs, and where pairs are made on line, of others than in the epoch before.
     Used as a context manager: inside it OpenCV has one thread, leaving it stops the loader's.
@@ -37,9 +41,10 @@ class PairLoader:
 
     AHEAD = 3
 
-    def __init__(self, pairs: Pairs, scale: int, config: TrainConfig) -> None:
+    def __init__(self, pairs: Pairs, scale: int, config: TrainConfig, ranks: Ranks = SOLO) -> None:
         self.pairs, self.scale, self.noise = pairs, scale, Noise(config.seed)
         self.batch_size = config.training.batch_size
+        self.share = share_of(self.batch_size, ranks)
         self.patch, self.flip = config.data.patch, config.data.flip
         self.read = pairs.reader(config.cache_megabytes * 1_000_000)
         self.pool = ThreadPoolExecutor(config.loader_threads, thread_name_prefix="pairs")
@@ -58,23 +63,24 @@ class PairLoader:
         cv2.setNumThreads(self.cv2_threads)
 
     def batch(self, first: int) -> Batch:
-        """The batch that starts at global sample `first`."""
-        if not self.ready or self.ready[0].samples[0] != first:
+        """This rank's share of the batch that starts at global sample `first`."""
+        if not self.ready or self.ready[0].first != first:
             self.ready.clear()  # a seek
             self._submit(first)
         while len(self.ready) <= self.AHEAD:
-            self._submit(self.ready[-1].samples[-1] + 1)
+            self._submit(self.ready[-1].first + self.batch_size)
         due = self.ready.popleft()
         lr, hr = zip(*(future.result() for future in due.pixels), strict=True)
         return Batch(_stack(lr), _stack(hr), due.samples, due.keys, self.noise)
 
     def _submit(self, first: int) -> None:
-        samples = tuple(range(first, first + self.batch_size))
-        places = [int(i) for i in indices_at(self.noise.seed, first, self.batch_size, len(self.pairs))]
+        start, stop = self.share
+        samples = tuple(range(first + start, first + stop))
+        places = [int(i) for i in indices_at(self.noise.seed, first + start, stop - start, len(self.pairs))]
         epochs = [g // len(self.pairs) for g in samples]
         pixels = [self.pool.submit(self._sample, *due) for due in zip(samples, places, epochs, strict=True)]
         keys = tuple(self.pairs.key(i, epoch) for i, epoch in zip(places, epochs, strict=True))
-        self.ready.append(_Due(samples, keys, pixels))
+        self.ready.append(_Due(first, samples, keys, pixels))
 
     def _sample(self, g: int, i: int, epoch: int) -> tuple[Pixels, Pixels]:
         lr, hr = self.read(i, epoch)

@@ -1,54 +1,39 @@
-"""The one training loop: every method, exactly resumable.
+"""The one training loop: every method, on one rank or many, exactly resumable.
 
 Update u of a step sees the global samples ``(step * updates + u) * batch_size ...``; noise and order are
 functions of those indices, so a state is its step, and a resumed run cannot differ from a straight one.
+A stage is not told that its run ends (a worker is killed, a node goes): what that costs is bounded by
+`checkpoint_every` and `checkpoint_minutes`.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from pipelines.stage import Context, StageError
 from stages.training.config import TrainConfig
+from stages.training.determinism import tf32
+from stages.training.flops import training_flops
+from stages.training.guard import Guard
 from stages.training.loader import PairLoader
-from stages.training.method import Batch, Losses, Method, Phase
+from stages.training.meter import Meter
+from stages.training.method import Method
 from stages.training.pictures import HeldOutPictures
-from stages.training.schedule import learning_rate
+from stages.training.prepare import prepare
+from stages.training.ranks import SOLO, Ranks
 from stages.training.state import TrainState
-
-MAX_SKIPS = 5
-"""Updates in a row with a loss or gradient that is not finite, after which training stops."""
-
-
-@dataclass
-class _Window:
-    """What has happened since the last line of metrics."""
-
-    began: float = field(default_factory=time.monotonic)
-    samples: int = 0
-    sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-
-    def add(self, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self.sums[name] += value
-            self.counts[name] += 1
-
-    def values(self) -> dict[str, float]:
-        means = {name: total / self.counts[name] for name, total in self.sums.items()}
-        return {**means, "samples_per_second": self.samples / max(time.monotonic() - self.began, 1e-9)}
+from stages.training.update import Updater
+from stages.training.validation import Validation
 
 
 class Trainer:
-    """Runs `method` up to `config.steps`, from the newest checkpoint if there is one."""
+    """Runs `method` up to `config.steps`, from the newest checkpoint if there is one.
+
+    With several `ranks`, each runs this with its own loader (of the same ranks). Rank 0's context records and saves.
+    """
 
     def __init__(
         self,
@@ -57,102 +42,122 @@ class Trainer:
         config: TrainConfig,
         ctx: Context,
         pictures: HeldOutPictures | None = None,
+        ranks: Ranks = SOLO,
     ) -> None:
-        self.method, self.loader, self.config, self.ctx = method, loader, config, ctx
+        if config.training.batch_size < ranks.size:
+            raise StageError(
+                f"training.batch_size: expected at least one sample for each of {ranks.size} ranks, "
+                f"got {config.training.batch_size}"
+            )
+        self.method, self.loader, self.config, self.ctx, self.ranks = method, loader, config, ctx, ranks
         self.device = ctx.devices[0] if config.device == "cuda" else "cpu"
-        self.pictures = pictures
+        self.pictures, self.validation = pictures, self._validation(pictures)
         for network in method.networks.values():
             network.to(self.device)
-        self.state = TrainState.create(method)
+        self.meter = Meter(self.device, self._flops(), self._peak())
+        for network in method.networks.values():
+            prepare(network, config)
+        self.state = TrainState.create(method, config.training.precision)
+        guard = Guard(self.state, ranks, ctx)
+        self.updater = Updater(self.state, config, ranks, guard, self.device)
         self.updates = sum(phase.repeats for phase in method.phases)
-        self.refused_in_a_row = 0
-        self.window = _Window()
 
     def run(self) -> TrainState:
         """Train to the last step and leave a checkpoint of it, so that raising `steps` later goes on from here."""
-        steps, saved_at = self.config.steps, time.monotonic()
-        found = self.ctx.checkpoints.latest(at_most=steps)
+        with tf32(self.config.tf32):
+            self._resume()
+            self.saved_at = time.monotonic()
+            while self.state.step < self.config.steps:
+                with self.meter.step():
+                    self._step()
+                self.ctx.progress(self.state.step, self.config.steps, "steps")
+                self._between_steps()
+        return self.state
+
+    def _resume(self) -> None:
+        found = self.ctx.checkpoints.latest(at_most=self.config.steps)
         if found is not None:
             self.state.load(found[1])
             self.ctx.log.info("continuing after step %d", self.state.step)
-        while self.state.step < steps:
-            self._step()
-            step = self.state.step
-            self.ctx.progress(step, steps, "steps")
-            if step % self.config.log_every == 0 or step == steps:
-                self.ctx.metrics(step, **self.window.values())
-                self.window = _Window()
-            late = time.monotonic() - saved_at >= 60 * self.config.checkpoint_minutes
-            if step % self.config.checkpoint_every == 0 or step == steps or late:
-                self._save()
-                saved_at = time.monotonic()
-            if self.pictures and self.config.picture_every and step % self.config.picture_every == 0:
-                self.pictures.record(self.method, self.state, self.device)
-        return self.state
+        at = self.ranks.gather_text(str(self.state.step))
+        if len(set(at)) > 1:
+            raise StageError(
+                f"ranks found checkpoints of different steps ({', '.join(at)}): they do not see the same store; "
+                "use one that all nodes read alike (s3://bucket/prefix, or a shared file system)"
+            )
 
     def _step(self) -> None:
         update = self.state.step * self.updates
+        several = len(self.method.phases) > 1
         for phase in self.method.phases:
+            prefix = f"{phase.name}/" if several else ""
             for _ in range(phase.repeats):
-                self._update(phase, self.loader.batch(update * self.loader.batch_size))
+                with self.meter.spent("data_wait"):
+                    batch = self.loader.batch(update * self.loader.batch_size)
+                seen = self.updater.update(phase, batch)
+                self.meter.add({prefix + name: value for name, value in seen.items()}, self.loader.batch_size)
                 update += 1
         for average in self.state.averages.values():
             average.update()
         self.state.step += 1
 
-    def _update(self, phase: Phase, batch: Batch) -> None:
-        """One optimiser update: gradients over all micro-batches, clipped, refused when they are not finite."""
-        optimiser = self.state.optimisers[phase.name]
-        rate = learning_rate(phase.optimiser, self.state.step)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        losses = self._backward(phase, batch)
-        weights = [p for group in optimiser.param_groups for p in group["params"]]
-        limit = math.inf if phase.optimiser.clip is None else phase.optimiser.clip
-        norm = float(torch.nn.utils.clip_grad_norm_(weights, limit))
-        if math.isfinite(losses["loss"]) and math.isfinite(norm):
-            optimiser.step()
-            self.refused_in_a_row = 0
-        else:
-            self._refuse(phase, batch, losses["loss"], norm)
-        optimiser.zero_grad(set_to_none=True)
-        prefix = f"{phase.name}/" if len(self.method.phases) > 1 else ""
-        observed = {**losses, "learning_rate": rate, "gradient_norm": norm}
-        self.window.add({prefix + name: value for name, value in observed.items() if math.isfinite(value)})
-        self.window.samples += len(batch)
+    def _between_steps(self) -> None:
+        """Lines of metrics, validation and pictures, as they fall due; last a checkpoint, which they come before:
+        what was observed is stored with it, and not again after a resume."""
+        step, config = self.state.step, self.config
+        last = step == config.steps
+        if step % config.log_every == 0 or last:
+            self.ctx.metrics(step, **self.meter.values())
+        best = self._validate() if config.validate_every and step % config.validate_every == 0 else False
+        if self.pictures and self.ranks.rank == 0 and config.picture_every and step % config.picture_every == 0:
+            self.pictures.record(self.method, self.state, self.device)
+        late = time.monotonic() - self.saved_at >= 60 * config.checkpoint_minutes
+        if best or last or late or step % config.checkpoint_every == 0:
+            self._save()
 
-    def _backward(self, phase: Phase, batch: Batch) -> dict[str, float]:
-        micro = self.config.micro_batch or len(batch)
-        bf16 = self.config.training.precision == "bf16"
-        device_type = self.device.partition(":")[0]
-        totals: dict[str, float] = defaultdict(float)
-        for start in range(0, len(batch), micro):
-            part = batch.part(start, min(start + micro, len(batch))).to(self.device)
-            share = len(part) / len(batch)
-            with torch.autocast(device_type, dtype=torch.bfloat16, enabled=bf16):
-                losses: Losses = phase.losses(part)
-            loss: Tensor = losses["loss"] * share
-            loss.backward()  # type: ignore[no-untyped-call]
-            for name, value in losses.items():
-                totals[name] += float(value.detach()) * share
-        return dict(totals)
-
-    def _refuse(self, phase: Phase, batch: Batch, loss: float, norm: float) -> None:
-        """Leave the weights as they are; stop when it keeps happening, naming the samples."""
-        self.state.skipped[phase.name] = self.state.skipped.get(phase.name, 0) + 1
-        self.refused_in_a_row += 1
-        where = f"step {self.state.step}, {phase.name}"
-        what = f"{where}: loss {loss}, gradient norm {norm}; samples {', '.join(batch.keys)}"
-        self.ctx.log.warning("update refused at %s", what)
-        if self.refused_in_a_row >= MAX_SKIPS:
-            raise StageError(
-                f"{MAX_SKIPS} updates in a row were not finite, the last at {what}. Lower training.learning_rate, "
-                "set training.clip, use precision: fp32, or look at these samples; the last checkpoint is intact"
-            )
+    def _validate(self) -> bool:
+        """Whether this step's checkpoint is one of the best."""
+        if self.validation is None:
+            return False
+        values = self.validation.measure(self.method, self.state, self.device)
+        self.ctx.metrics(self.state.step, **values)
+        psnr = values["validation/psnr"]
+        best = self.state.keep_best(psnr, self.config.keep_best)
+        if best and psnr == max(self.state.best.values()):
+            step = self.state.step
+            self.ctx.log.info("best so far: %.2f dB at step %d (`steps: %d` exports it)", psnr, step, step)
+        return best
 
     def _save(self) -> None:
-        folder = self.ctx.scratch / f"state-{self.state.step}"
-        folder.mkdir()
-        self.state.save(folder)
-        self.ctx.checkpoints.save(self.state.step, folder, keep_last=2)
-        shutil.rmtree(folder, ignore_errors=True)
+        """Rank 0 saves; the others wait for it at the next exchange."""
+        if self.ranks.rank == 0:
+            with self.meter.spent("checkpoint_stall"):
+                folder = self.ctx.scratch / f"state-{self.state.step}"
+                folder.mkdir()
+                self.state.save(folder)
+                self.ctx.checkpoints.save(
+                    self.state.step, folder, keep_last=self.config.keep_last, keep=tuple(self.state.best)
+                )
+                shutil.rmtree(folder, ignore_errors=True)
+        self.saved_at = time.monotonic()
+
+    # -- what is known before the first step
+
+    def _validation(self, pictures: HeldOutPictures | None) -> Validation | None:
+        if pictures is None or pictures.index is None or not self.config.validate_every:
+            return None
+        height, width = self.loader.pairs.hr_sizes()[0] // self.loader.scale
+        patch = self.config.data.patch
+        side = (int(height), int(width)) if patch is None else (patch, patch)
+        return Validation(pictures.index, self.loader.scale, side, self.config, self.ranks)
+
+    def _flops(self) -> float:
+        if self.config.peak_tflops is None:
+            return 0.0
+        with torch.enable_grad():
+            sample = self.loader.batch(0).part(0, 1).to(self.device)
+            return training_flops(self.method.phases, self.method.networks, sample)
+
+    def _peak(self) -> float | None:
+        peak = self.config.peak_tflops
+        return None if peak is None else peak * self.ranks.size

@@ -5,27 +5,15 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pipelines.stage import Artifact, Context, StageError
 from stages.data.index import Pairs
 from stages.data.opening import open_pairs
 from stages.data.pixels import encode_png
+from stages.data.tensors import to_image, to_pixels
 from stages.training.method import Method
 from stages.training.state import TrainState
-
-
-def to_pixels(image: torch.Tensor) -> NDArray[np.uint8]:
-    """float [3, H, W] in [0, 1] -> uint8 [H, W, 3], rounded."""
-    rounded = (image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-    return rounded.permute(1, 2, 0).numpy()
-
-
-def to_image(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    """uint8 [H, W, 3] -> float32 [3, H, W] in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ step says it all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from torch.optim import AdamW
 from pipelines.stage import StageError
 from stages.training.ema import Ema
 from stages.training.method import Method, Phase
+from stages.training.scaling import LossScale
 
 STATE_SCHEMA: Final = 1
 STATE_FILE: Final = "state.pt"
@@ -30,19 +32,36 @@ def _optimiser(phase: Phase, method: Method) -> AdamW:
 
 @dataclass
 class TrainState:
-    """Networks, averages and optimisers after `step` steps; `skipped` counts updates refused by the guard."""
+    """Networks, averages and optimisers after `step` steps.
+
+    `scales` are the loss scales of fp16, by phase. `skipped` counts updates refused by the guard, `refused_in_a_row`
+    those since the last good one. `best` holds the validation PSNR of the best steps that have a checkpoint.
+    """
 
     networks: dict[str, nn.Module]
     averages: dict[str, Ema]
     optimisers: dict[str, AdamW]
+    scales: dict[str, LossScale] = field(default_factory=dict)
     step: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    refused_in_a_row: dict[str, int] = field(default_factory=dict)
+    best: dict[int, float] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, method: Method) -> TrainState:
+    def create(cls, method: Method, precision: str = "fp32") -> TrainState:
         networks = dict(method.networks)
         averages = {name: Ema(networks[name], decay) for name, decay in method.averaged.items()}
-        return cls(networks, averages, {phase.name: _optimiser(phase, method) for phase in method.phases})
+        optimisers = {phase.name: _optimiser(phase, method) for phase in method.phases}
+        scales = {name: LossScale() for name in optimisers} if precision == "fp16" else {}
+        return cls(networks, averages, optimisers, scales)
+
+    def keep_best(self, psnr: float, count: int) -> bool:
+        """Whether this step is among the `count` best so far; then it is noted, and a worse one forgotten."""
+        if count < 1 or not math.isfinite(psnr):
+            return False
+        ranked = sorted({**self.best, self.step: psnr}.items(), key=lambda item: (-item[1], item[0]))
+        self.best = dict(sorted(ranked[:count]))
+        return self.step in self.best
 
     def save(self, folder: Path) -> None:
         """Write the state into `folder`, which must exist."""
@@ -50,6 +69,9 @@ class TrainState:
             "schema": STATE_SCHEMA,
             "step": self.step,
             "skipped": self.skipped,
+            "refused_in_a_row": self.refused_in_a_row,
+            "best": self.best,
+            "scales": {name: asdict(scale) for name, scale in self.scales.items()},
             "networks": {name: network.state_dict() for name, network in self.networks.items()},
             "averages": {name: ema.average for name, ema in self.averages.items()},
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
@@ -71,6 +93,7 @@ class TrainState:
                 ema.load(data["averages"][name])
             for name, optimiser in self.optimisers.items():
                 optimiser.load_state_dict(data["optimisers"][name])
+            self.scales = {name: LossScale(**data["scales"][name]) for name in self.scales}
         except (KeyError, RuntimeError, ValueError) as error:
             first = " ".join(str(error).split("\n\t")[:2])
             raise StageError(
@@ -79,3 +102,5 @@ class TrainState:
             ) from error
         self.step = data["step"]
         self.skipped = dict(data["skipped"])
+        self.refused_in_a_row = dict(data.get("refused_in_a_row", {}))  # states of earlier versions have neither
+        self.best = dict(data.get("best", {}))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UsageError
-from pipelines.lookup import find_built, open_artifact, open_inputs
+from pipelines.lookup import find_built, find_stage, open_artifact, open_inputs
 from tests.support.workspace import Workspace, chain
 
 CELLS = """
@@ -88,3 +88,18 @@ def test_nothing_is_created(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no store at"):
         open_artifact(work.file, "upper")
     assert not (tmp_path / ".sharpline").exists()
+
+
+def test_a_stage_is_found_before_it_is_built_but_not_before_its_inputs(work: Workspace) -> None:
+    built = find_stage(work.file, "joined")
+    assert (built.name, built.stage.name) == ("joined", work.plan().stages["joined"].uses)
+    assert {slot: [one.digest for one in many] for slot, many in built.inputs.items()} == {
+        slot: [one.digest for one in many] for slot, many in open_inputs(work.file, "joined").items()
+    }
+    waiting = work.file.with_name("waiting.yaml")
+    waiting.write_text(
+        work.file.read_text().replace("inputs: {texts: source}", "inputs: {texts: source}\n    with: {suffix: new}")
+    )
+    assert find_stage(waiting, "upper").config.suffix == "new"
+    with pytest.raises(UsageError, match=r"upper is not built .*sharpline run .*waiting.yaml -s \+upper"):
+        find_stage(waiting, "joined")

@@ -14,16 +14,23 @@ ROOT = Path(__file__).resolve().parents[2]
 
 REACH = {
     "ingest.images": {"stages/ingest", "stages/data"},
+    "import.weights": {"stages/ingest", "stages/models"},
     "degrade.pairs": {"stages/synthesis", "stages/data", "degrade", "degrade/operators"},
     # Both open on-line pairs, which are rendered where they are read. Training holds its code as advice only, so an
     # edit of the engine shows as drift in its plan; what it does to pixels arrives with the pairs (their probe).
     "train.resshift": {
-        "stages/methods", "stages/training", "stages/models", "stages/diffusion", "stages/data",
+        "stages/methods", "stages/training", "stages/models", "stages/models/keymaps",
+        "stages/diffusion", "stages/sampling", "stages/data",
         "degrade", "degrade/operators",
     },
     "evaluate": {
-        "stages/evaluation", "stages/training", "stages/models", "stages/diffusion", "stages/data",
+        "stages/evaluation", "stages/training", "stages/models", "stages/models/keymaps",
+        "stages/diffusion", "stages/sampling", "stages/data",
         "degrade", "degrade/operators",
+    },
+    "upscale": {
+        "stages/inference", "stages/sampling", "stages/models", "stages/models/keymaps",
+        "stages/diffusion", "stages/training", "stages/data",
     },
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class FolderCheckpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, step: int, folder: Path, *, keep_last: int = 2) -> None:
+    def save(self, step: int, folder: Path, *, keep_last: int = 2, keep: Collection[int] = ()) -> None:
         target = self.folder / f"{step:08d}"
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(folder, target)
@@ -118,6 +118,9 @@ class FolderContext:
     seed: int = 0
     threads: int = 1
     devices: tuple[str, ...] = ("cpu",)
+    rank: int = 0
+    world_size: int = 1
+    rendezvous: str = ""
     recorded: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     images: dict[str, bytes] = field(default_factory=dict)
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 
+from pipelines.executors.ray import _run_gang
+from pipelines.executors.task import Outcome
 from pipelines.run import ExecutorChoice
 from tests.support.cli import Sharpline, events
-from tests.support.workspace import Workspace
+from tests.support.workspace import Ran, Workspace
 
 SPEC = """
     source: {{uses: "toy:Texts", with: {{source: ./texts}}}}
@@ -100,3 +107,83 @@ def test_a_cluster_runs_the_drivers_own_code_and_gives_the_same_bytes(
     assert here.run().status == "ok"
     outputs = [{n: s.outputs for n, s in w.plan().stages.items()} for w in (work, here)]
     assert outputs[0] == outputs[1]
+
+
+class TestGangs:
+    GANG = "sum: {{uses: 'tests.support.gang_stages:Gang', with: {config}, resources: {{ranks: 2, cpus: 1}}}}"
+
+    def gang(self, folder: Path, **config: Any) -> Workspace:
+        work = Workspace(folder)
+        work.spec(self.GANG.format(config=json.dumps(config)))
+        return work
+
+    def straight(self, steps: int) -> float:
+        value = 1.0
+        for step in range(1, steps + 1):
+            value = (value * 1.1 + 3.0 * step) % 1000.0
+        return value
+
+    def begun(self, work: Workspace) -> list[int]:
+        """The steps at which rank 0 began, again and again."""
+        stage = work.plan().stages["sum"]
+        assert stage.identity is not None
+        rows = work.store.attempt(stage.identity.key, 0).read("log")
+        said = [str(row["message"]) for row in rows if row["unit"] == "sum (rank 0)"]
+        return [int(message.rsplit(" ", 1)[1]) for message in said if message.startswith("begins")]
+
+    def test_without_ray_train_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pandas", None)
+        for name in [name for name in sys.modules if name.startswith("ray.train")]:
+            monkeypatch.delitem(sys.modules, name)
+        failure = Outcome.from_text(_run_gang("{}", {})).failure
+        assert failure is not None
+        assert (failure.kind, failure.retryable) == ("user", False)
+        assert "install ray[train], or run with --executor local" in failure.message
+
+    def test_a_rank_that_dies_is_started_again_by_ray_train_from_the_checkpoint(
+        self, cluster: str, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("pandas", reason="Ray Train needs it")
+        work = self.gang(tmp_path, steps=6, save_every=2, at=5, how="kill", flag=str(tmp_path / "flag"))
+        ran = work.run(executor=ExecutorChoice("ray", address=cluster))
+        assert ran.status == "ok", ran.of("stage.failed")
+        assert ran.of("stage.retry") == []
+        assert json.loads(work.text("sum", "value.json")) == {"value": self.straight(6), "rank": 0}
+        assert self.begun(work) == [0, 4]
+
+    @pytest.mark.ci
+    def test_an_error_of_the_stage_is_not_retried(self, cluster: str, tmp_path: Path) -> None:
+        pytest.importorskip("pandas", reason="Ray Train needs it")
+        work = self.gang(tmp_path, how="bug")
+        ran = work.run(executor=ExecutorChoice("ray", address=cluster))
+        (failed,) = ran.of("stage.failed")
+        assert (failed.data["error"]["kind"], failed.data["error"]["message"]) == ("user", "rank 1 broke")
+        assert self.begun(work) == [0]
+
+    @pytest.mark.ci
+    def test_a_node_that_dies_and_is_replaced_costs_nothing_but_time(self, tmp_path: Path) -> None:
+        pytest.importorskip("pandas", reason="Ray Train needs it")
+        from ray.cluster_utils import Cluster
+
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        try:
+            node = made.add_node(num_cpus=1)
+            work = self.gang(tmp_path, steps=60, save_every=2, delay=0.25)
+            ended: list[Ran] = []
+            choice = ExecutorChoice("ray", address=made.address)
+            running = Thread(target=lambda: ended.append(work.run(executor=choice)))
+            running.start()
+            checkpoints = tmp_path / ".sharpline" / "work"
+            while not list(checkpoints.glob("*/commits/*")):
+                assert running.is_alive()
+                time.sleep(0.2)
+            made.remove_node(node, allow_graceful=False)
+            made.add_node(num_cpus=1)
+            running.join()
+        finally:
+            made.shutdown()
+        assert ended[0].status == "ok", ended[0].of("stage.failed")
+        assert json.loads(work.text("sum", "value.json"))["value"] == self.straight(60)
+        begun = self.begun(work)
+        assert len(begun) >= 2
+        assert begun[-1] > 0

@@ -61,6 +61,20 @@ def damage(kept: CheckpointStore, step: int, how: str) -> None:
         kept._objects.put(key, data[:-1])
 
 
+def test_named_steps_outlive_the_newest(kept: CheckpointStore, tmp_path: Path) -> None:
+    """The best so far stays while others go, and goes when it is no longer named."""
+    for step, keep in ((10, {10}), (20, {10}), (20, {10}), (30, {10}), (40, {10})):
+        kept.save(step, folder(tmp_path, state=b"step %d" % step, ranks__0=b"rng"), keep_last=2, keep=keep)
+    assert kept.steps() == [10, 30, 40]
+    assert latest(kept, tmp_path, at_most=29) == 10
+    save(kept, tmp_path, 50)
+    assert kept.steps() == [40, 50]
+    assert {key.split("/")[-2][:10] for key in state_files(kept) if key.endswith("/state")} == {
+        "0000000040",
+        "0000000050",
+    }
+
+
 def test_the_newest_state_up_to_a_step_comes_back(kept: CheckpointStore, tmp_path: Path) -> None:
     assert latest(kept, tmp_path) is None
     for step in (100, 200, 1000):

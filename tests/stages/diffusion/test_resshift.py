@@ -14,9 +14,15 @@ from stages.diffusion.resshift import ResShift
 # fmt: off
 PAPER_15 = [.0200, .1172, .1763, .2336, .2916, .3510, .4124, .4759, .5417, .6099, .6807, .7540, .8300, .9086, .9900]
 POSTERIOR_STD_15 = [0, .039, .175, .231, .280, .325, .368, .412, .455, .498, .542, .586, .630, .676, .722]
+INPUT_STD_15 = [
+    1.0008, 1.027, 1.060, 1.104, 1.158, 1.222, 1.296, 1.381, 1.474, 1.577, 1.689, 1.809, 1.938, 2.074, 2.218,
+]
+LOSS_WEIGHTS_15 = [322, 303, 5.08, 1.73, .82, .456, .279, .183, .126, .090, .066, .050, .038, .030, .024]
 PAPER_4 = [.1000, .5201, .7614, .9900]
-# fmt: on
 INPUT_STD_4 = [1.020, 1.443, 1.822, 2.218]
+KEEP_4 = [0, .037, .467, .592]
+# fmt: on
+"""The official code's tables, to the digits that were printed."""
 
 processes = st.builds(
     ResShift.create,
@@ -27,19 +33,34 @@ processes = st.builds(
 )
 
 
-def test_the_schedule_is_the_papers_table_for_15_and_4_steps():
-    assert ResShift.create(15, min_noise=0.04).sqrt_eta == pytest.approx(PAPER_15, abs=5e-5)
-    assert ResShift.create(4, min_noise=0.2).sqrt_eta == pytest.approx(PAPER_4, abs=5e-5)
+@pytest.mark.parametrize(
+    ("timesteps", "min_noise", "sqrt_eta", "input_std"),
+    [(15, 0.04, PAPER_15, INPUT_STD_15), (4, 0.2, PAPER_4, INPUT_STD_4)],
+)
+def test_schedule_and_input_scale_are_the_published_tables(timesteps, min_noise, sqrt_eta, input_std):
+    process = ResShift.create(timesteps, min_noise=min_noise)
+    assert process.sqrt_eta == pytest.approx(sqrt_eta, abs=5e-5)
+    scale = process.input_scale(torch.arange(timesteps), torch.zeros(timesteps, 1, 1, 1, dtype=torch.float64))
+    assert (1 / scale).flatten().tolist() == pytest.approx(input_std, abs=5.1e-4)
 
 
-def test_input_scaling_and_posterior_noise_are_the_papers_tables():
-    four, like = ResShift.create(4, min_noise=0.2), torch.zeros(4, 1, 1, 1)
-    assert (1 / four.input_scale(torch.arange(4), like)).flatten().tolist() == pytest.approx(INPUT_STD_4, abs=5e-4)
-    fifteen = ResShift.create(15, min_noise=0.04)
+def test_posterior_and_loss_weights_are_the_published_tables():
+    fifteen, four = ResShift.create(15, min_noise=0.04), ResShift.create(4, min_noise=0.2)
     std = [math.sqrt(fifteen.posterior_coefficients(t)[2]) for t in range(15)]
-    assert std == pytest.approx(POSTERIOR_STD_15, abs=6e-4)
-    weights = [four.posterior_coefficients(t)[0] for t in range(4)]
-    assert weights == pytest.approx([0, 0.037, 0.467, 0.592], abs=1e-3)
+    assert std == pytest.approx(POSTERIOR_STD_15, abs=5.1e-4)
+    assert [four.posterior_coefficients(t)[0] for t in range(4)] == pytest.approx(KEEP_4, abs=6e-4)
+    assert fifteen.loss_weights() == pytest.approx(LOSS_WEIGHTS_15, rel=1.5e-3, abs=5.1e-4)
+    with pytest.raises(ValueError, match="at least 2 steps"):
+        ResShift.create(1).loss_weights()
+
+
+def test_loss_weights_are_the_divergence_of_two_posteriors():
+    """KL(q(z_{t-1} | z_t, z0) || q(z_{t-1} | z_t, f)) of Gaussians of one variance, for answers f one apart from z0."""
+    process = ResShift.create(15)
+    for t, weight in enumerate(process.loss_weights()[1:], 1):
+        keep, pull, variance = process.posterior_coefficients(t)
+        one, other = (torch.distributions.Normal(keep * 0.3 + pull * x0, variance**0.5) for x0 in (0.2, 1.2))
+        assert weight == pytest.approx(float(torch.distributions.kl_divergence(one, other)), rel=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -69,6 +90,39 @@ def test_composing_transitions_gives_the_marginal():
         noisy = process.q_sample(zero, zero, at, one)
         assert no_noise.item() == pytest.approx(mean, abs=1e-6)
         assert noisy.item() ** 2 == pytest.approx(variance, rel=1e-5)
+
+
+def test_single_steps_drawn_one_after_another_have_the_marginals_mean_and_variance():
+    """Monte Carlo of Eq. 1 against Eq. 2, at every step of the four-step chain."""
+    process, x0, y = ResShift.create(4, min_noise=0.2), -0.3, 0.7
+    generator = torch.Generator().manual_seed(1)
+    z, draws = torch.full((1, 1, 500, 400), x0), 200_000
+    for t in range(4):
+        alpha = process.sqrt_eta[t] ** 2 - (process.sqrt_eta[t - 1] ** 2 if t else 0)
+        z = z + alpha * (y - x0) + process.kappa * math.sqrt(alpha) * torch.randn(z.shape, generator=generator)
+        mean = process.q_sample(torch.full((1, 1, 1, 1), x0), torch.full((1, 1, 1, 1), y), torch.tensor([t]), z * 0)
+        std = process.kappa * process.sqrt_eta[t]
+        assert z.mean().item() == pytest.approx(mean.flatten()[0].item(), abs=4 * std / math.sqrt(draws))
+        assert z.std().item() == pytest.approx(std, rel=4 / math.sqrt(2 * draws))
+
+
+def test_sampling_with_a_perfect_denoiser_walks_through_the_marginals():
+    """Each z_t on the way from the prior is distributed as q(z_t | z0, z_y): the posterior undoes single steps."""
+    process, x0, y = ResShift.create(15), -0.3, 0.7
+    generator, draws = torch.Generator().manual_seed(2), 90_000
+    zy, truth, seen = torch.full((1, 1, 300, 300), y), torch.full((1, 1, 300, 300), x0), {}
+
+    def oracle(z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        seen[int(t)] = z
+        return truth
+
+    process.sample(zy, oracle, lambda _: torch.randn(zy.shape, generator=generator))
+    for t, z in seen.items():
+        # the prior is centred at z_y, eta_T = 0.98 short of what Eq. 2 says: that offset shrinks as the chain goes
+        eta, std = process.sqrt_eta[t] ** 2, process.kappa * process.sqrt_eta[t]
+        late = (1 - process.sqrt_eta[-1] ** 2) * (y - x0) * eta / process.sqrt_eta[-1] ** 2
+        assert z.mean().item() == pytest.approx(x0 + eta * (y - x0) + late, abs=4 * std / math.sqrt(draws))
+        assert z.std().item() == pytest.approx(std, rel=4 / math.sqrt(2 * draws))
 
 
 def test_sampling_starts_at_the_prior_and_a_perfect_denoiser_ends_at_the_truth():

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from pipelines.identity import dump
 from pipelines.stage import Output, StageError
 from stages.data.samples import SampleIndex
-from stages.evaluation.evaluate import Evaluate, spread
+from stages.evaluation.evaluate import Evaluate, EvaluateConfig, spread
 from stages.evaluation.metrics import measure
 from stages.models.registry import save_model, save_provenance
 from stages.models.resshift import ResShiftModel
@@ -120,3 +121,29 @@ def test_any_image_size_is_measured(tmp_path):
     network = {**CONSTRUCTOR["network"], "widths": [8, 8, 8]}
     _, result = evaluate(tmp_path / "e", odd, [untrained(tmp_path / "m", "t", network=network)])
     assert all(np.isfinite(row["psnr_y"]) for row in result["models"].values())
+
+
+def test_sampling_settings_are_told_and_change_the_answer(tmp_path, pairs):
+    model = untrained(tmp_path / "m", "t")
+    row = f"resshift-{model.digest[:12]}"
+    _, plain = evaluate(tmp_path / "a", pairs, [model])
+    _, tiled = evaluate(tmp_path / "b", pairs, [model], tile=8, overlap=4)
+    _, fixed = evaluate(tmp_path / "c", pairs, [model], colour_fix="adain")
+    assert not {"tile", "overlap", "colour_fix"} & set(plain["protocol"])
+    assert {name: tiled["protocol"][name] for name in ("tile", "overlap")} == {"tile": 8, "overlap": 4}
+    assert fixed["protocol"]["colour_fix"] == "adain"
+    assert tiled["models"][row]["psnr_y"] == pytest.approx(plain["models"][row]["psnr_y"], abs=0.5)
+    assert fixed["models"][row] == plain["models"][row]  # the bicubic image has the colours of the bicubic image
+    deep = untrained(tmp_path / "n", "t", network={**CONSTRUCTOR["network"], "widths": [8, 8, 8]})
+    with pytest.raises(StageError, match="tiles would not advance"):
+        evaluate(tmp_path / "d", pairs, [deep], tile=4, overlap=2)
+
+
+def test_sampling_settings_left_out_change_no_key_and_given_ones_do():
+    names = {"tile", "overlap", "colour_fix"}
+    assert not names & set(dump(EvaluateConfig()))
+    assert dump(EvaluateConfig(tile=8, overlap=4, colour_fix="wavelet")).items() >= {
+        ("tile", 8), ("overlap", 4), ("colour_fix", "wavelet"),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="overlap has no meaning without tile"):
+        EvaluateConfig(overlap=4)

@@ -95,8 +95,9 @@ def test_a_finished_training_is_exported_from_its_last_checkpoint(tmp_path, pair
 def test_what_is_execution_does_not_change_the_artifact(tmp_path, pairs):
     one = train(tmp_path / "a", pairs, 6)
     two = train(
-        tmp_path / "b", pairs, 6, checkpoint_every=2, log_every=1, picture_every=3, cache_megabytes=0, loader_threads=1
-    )
+        tmp_path / "b", pairs, 6, checkpoint_every=2, log_every=1, picture_every=3, cache_megabytes=0, loader_threads=1,
+        validate_every=2, keep_best=1, recompute=True, peak_tflops=1.0,
+    )  # fmt: skip
     assert one.artifacts["model"].digest == two.artifacts["model"].digest
     assert {name.rpartition("/")[2] for name in two.context.images} == {"lr", "sr", "hr"}
     assert one.artifacts["model"].digest != train(tmp_path / "c", pairs, 6, seed=6).artifacts["model"].digest
@@ -109,16 +110,17 @@ def test_metrics_have_every_logged_step_once(tmp_path, pairs):
 
 
 def test_one_batch_can_be_learnt_by_heart(tmp_path):
-    """Two pairs, seen again and again: the loss falls to a small part of the bicubic answer's error."""
+    """Two pairs, seen again and again: the loss falls from the bicubic answer's error to far below 1e-3."""
     two = texture_pairs(tmp_path / "pairs", train=2, val=0, hr_size=16)
     settings = {"learning_rate": 3e-3, "batch_size": 2, "ema": 0.0, "clip": 1.0}
     run = train(
-        tmp_path / "a", two, 400, training=settings, data={"flip": False},
+        tmp_path / "a", two, 100, training=settings, data={"flip": False},
         network={"widths": [64], "blocks": 1, "groups": 4}, process={"timesteps": 4, "kappa": 0.1, "min_noise": 0.1},
-        log_every=50,
+        log_every=1,
     )  # fmt: skip
     losses = [values["loss"] for _, values in run.context.recorded]
-    assert losses[-1] < 0.02 * losses[0]
+    assert losses[0] > 3e-3
+    assert max(losses[-10:]) < 1e-4
 
 
 def test_the_loss_of_a_new_network_is_the_error_of_the_bicubic_answer(pairs):

@@ -1,0 +1,82 @@
+"""GAN losses, the patch discriminator and VQGAN's adaptive weight, against formulas and known numbers."""
+
+import pytest
+import torch
+from torch import nn
+
+from stages.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss, r1_penalty
+from stages.losses.discriminator import PatchDiscriminator
+
+LN2 = 0.6931472
+
+
+@pytest.mark.parametrize(
+    ("kind", "critic", "generator"),
+    [("hinge", (0.5 + 1.5) / 2, -0.5), ("vanilla", (0.4740770 + 0.9740770) / 2, 0.4740770), ("lsgan", 0.25, 0.125)],
+)
+def test_losses_at_one_half(kind, critic, generator):
+    half = torch.full((2, 1, 3, 3), 0.5)
+    assert discriminator_loss(kind, half, half).item() == pytest.approx(critic)
+    assert generator_loss(kind, half).item() == pytest.approx(generator)
+
+
+def test_each_side_wins_at_its_own_end():
+    sure = torch.tensor([8.0])
+    for kind in ("hinge", "vanilla"):
+        assert discriminator_loss(kind, sure, -sure) < 1e-3 < generator_loss(kind, -sure)
+    assert discriminator_loss("vanilla", sure * 0, sure * 0).item() == pytest.approx(LN2)
+    with pytest.raises(ValueError, match="expected hinge, vanilla or lsgan, got 'wgan'"):
+        generator_loss("wgan", sure)
+
+
+def test_vqgan_discriminator_has_its_size_names_and_view():
+    network = PatchDiscriminator()
+    assert sum(p.numel() for p in network.parameters()) == 2_765_633
+    names = set(network.state_dict())
+    assert {"main.0.weight", "main.2.weight", "main.3.running_mean", "main.11.bias"} <= names
+    assert "main.2.bias" not in names  # before batch norm it would do nothing
+    narrow = PatchDiscriminator(width=2)
+    assert narrow(torch.zeros(2, 3, 256, 256)).shape == (2, 1, 30, 30)
+    assert narrow(torch.zeros(1, 3, 24, 24)).shape == (1, 1, 1, 1)
+
+
+def test_a_logit_sees_70_pixels():
+    network = PatchDiscriminator(width=2, norm="none").eval()
+    image = torch.rand(1, 3, 128, 128, requires_grad=True)
+    network(image)[0, 0, 6, 6].backward()
+    rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
+    assert rows[-1] - rows[0] + 1 == 70
+
+
+def test_without_batch_norm_images_of_a_batch_do_not_see_each_other():
+    torch.manual_seed(0)
+    network = PatchDiscriminator(width=8, norm="group")
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(network(images)[:1], network(images[:1]), atol=1e-5)
+
+
+def test_spectral_norm_bounds_every_layer():
+    torch.manual_seed(0)
+    network = PatchDiscriminator(width=4, norm="none", spectral=True)
+    for _ in range(50):  # power iteration, one step a forward pass
+        network(torch.rand(1, 3, 32, 32))
+    network.eval()
+    sizes = [torch.linalg.matrix_norm(m.weight.flatten(1), 2) for m in network.main if isinstance(m, nn.Conv2d)]
+    assert torch.stack(sizes).allclose(torch.ones(5), atol=0.02)
+
+
+def test_r1_of_a_linear_critic_is_the_square_of_its_weights():
+    weight = torch.arange(12.0).reshape(3, 2, 2)
+    images = torch.rand(5, 3, 2, 2, requires_grad=True)
+    penalty = r1_penalty((images * weight).sum((1, 2, 3)), images, gamma=10)
+    assert penalty.item() == pytest.approx(5 * weight.square().sum().item())
+
+
+def test_adaptive_weight_is_the_ratio_of_gradients_and_has_a_ceiling():
+    last = torch.tensor([1.0, 2.0], requires_grad=True)
+    reconstruction, adversarial = (last * torch.tensor([3.0, 4.0])).sum(), (last * torch.tensor([0.0, 0.5])).sum()
+    weight = adaptive_weight(reconstruction, adversarial, last)
+    assert weight.item() == pytest.approx(5 / 0.5001)
+    assert not weight.requires_grad
+    (reconstruction + weight * adversarial).backward()  # the graph is still there
+    assert adaptive_weight(1e9 * last.sum(), last.sum() * 0, last).item() == 1e4
