@@ -20,7 +20,7 @@ REACH = {
     # edit of the engine shows as drift in its plan; what it does to pixels arrives with the pairs (their probe).
     "train.resshift": {
         "stages/methods", "stages/training", "stages/models", "stages/models/keymaps",
-        "stages/diffusion", "stages/sampling", "stages/data",
+        "stages/diffusion", "stages/sampling", "stages/data", "stages/evaluation",
         "degrade", "degrade/operators",
     },
     "evaluate": {

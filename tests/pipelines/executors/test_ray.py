@@ -140,10 +140,10 @@ class TestGangs:
         assert (failure.kind, failure.retryable) == ("user", False)
         assert "install ray[train], or run with --executor local" in failure.message
 
+    @pytest.mark.ci
     def test_a_rank_that_dies_is_started_again_by_ray_train_from_the_checkpoint(
         self, cluster: str, tmp_path: Path
     ) -> None:
-        pytest.importorskip("pandas", reason="Ray Train needs it")
         work = self.gang(tmp_path, steps=6, save_every=2, at=5, how="kill", flag=str(tmp_path / "flag"))
         ran = work.run(executor=ExecutorChoice("ray", address=cluster))
         assert ran.status == "ok", ran.of("stage.failed")
@@ -153,7 +153,6 @@ class TestGangs:
 
     @pytest.mark.ci
     def test_an_error_of_the_stage_is_not_retried(self, cluster: str, tmp_path: Path) -> None:
-        pytest.importorskip("pandas", reason="Ray Train needs it")
         work = self.gang(tmp_path, how="bug")
         ran = work.run(executor=ExecutorChoice("ray", address=cluster))
         (failed,) = ran.of("stage.failed")
@@ -162,7 +161,6 @@ class TestGangs:
 
     @pytest.mark.ci
     def test_a_node_that_dies_and_is_replaced_costs_nothing_but_time(self, tmp_path: Path) -> None:
-        pytest.importorskip("pandas", reason="Ray Train needs it")
         from ray.cluster_utils import Cluster
 
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
