@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.support.cli import ROOT, Sharpline
@@ -40,12 +41,14 @@ def test_the_spec_is_valid_and_the_stage_runs_in_it(tmp_path: Path) -> None:
     assert sharpline.plan("portraits.yaml")["sharpness"]["state"] == "cached"
 
 
-def test_pairs_without_shards_are_a_line_of_the_same_spec(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["pairs", "large"])
+def test_what_else_it_shows_fits_into_the_spec(stage: str, tmp_path: Path) -> None:
     copy_photos(tmp_path / "photos")
     spec = yaml.safe_load(blocks("yaml")[0])
-    spec["stages"] |= next(found for found in map(yaml.safe_load, blocks("yaml")) if "pairs" in found)
+    spec["stages"] |= next(found for found in map(yaml.safe_load, blocks("yaml")) if stage in found)
     (tmp_path / "portraits.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
-    assert Sharpline(cwd=tmp_path)("validate", "portraits.yaml").code == 0
+    done = Sharpline(cwd=tmp_path)("validate", "portraits.yaml")
+    assert done.code == 0, done.out
 
 
 def test_the_library_makes_a_pair() -> None:
