@@ -20,7 +20,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.artifact import Entry
 from pipelines.canonical import Json, JsonObject
@@ -74,7 +74,11 @@ class PartRow:
 
     @classmethod
     def from_line(cls, line: bytes) -> PartRow:
-        data = json.loads(line)
+        return cls.from_json(json.loads(line))
+
+    @classmethod
+    def from_json(cls, data: Any) -> PartRow:
+        """A parsed line. Raises AttributeError, KeyError, TypeError or ValueError for what is no row."""
         entries = {slot: [Entry.from_json(e) for e in found] for slot, found in data["entries"].items()}
         return cls(data["key"], entries, float(data["seconds"]), data["attempt"], float(data["at"]))
 
@@ -258,7 +262,7 @@ def _is_unsealed(line: bytes) -> bool:
     """Whether a line can be a row of earlier versions, whose fields are known: all later rows have a seal."""
     try:
         data = json.loads(line)
-        row = PartRow.from_line(line)
+        row = PartRow.from_json(data)
         entries = [entry for found in row.entries.values() for entry in found]
         if not all(_HEX.fullmatch(entry.sha256) and type(entry.size) is int for entry in entries):
             return False
