@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from pipelines.canonical import Json, JsonObject
+from pipelines.errors import Damaged
 from pipelines.store.objects import ObjectNotFound
-from pipelines.store.schema import check_schema
+from pipelines.store.schema import decode
 from pipelines.store.store import Store
 
 HISTORY_SCHEMA = 1
@@ -38,7 +39,10 @@ class History:
         """Earlier commits, latest first."""
         found = []
         for key in self._keys(cell):
-            commit = self._store.key_log(key).state().committed
+            try:
+                commit = self._store.key_log(key).state().committed
+            except (Damaged, ValueError):  # a damaged log of another key, or a damaged hint
+                continue
             if commit is not None:
                 code = cast(JsonObject, commit.meta.get("code") or {})
                 found.append(Earlier(key, commit.payload, cast("dict[str, str]", code.get("files", {}))))
@@ -54,11 +58,11 @@ class History:
 
     def _keys(self, cell: str) -> list[str]:
         try:
-            data = json.loads(self._store.objects.get(self._path(cell)))
-        except ObjectNotFound:
+            data = decode(self._store.objects.get(self._path(cell)), HISTORY_SCHEMA, self._path(cell))
+        except (ObjectNotFound, Damaged):
             return []
-        check_schema(data, HISTORY_SCHEMA, self._path(cell))
-        return cast("list[str]", data["keys"])
+        keys = data.get("keys")
+        return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
 
     def _path(self, cell: str) -> str:
         return f"latest/{self._spec}/{cell}.json"

@@ -26,7 +26,8 @@ def command(
 ) -> None:
     """Read every committed byte of the stages' current results and compare it with its digest. Writes nothing.
 
-    Exit codes: 0 all is intact, 1 the store could not be read, 2 wrong usage or spec, 3 something is bad.
+    Exit codes: 0 all that is built is intact, 1 nothing was verified, or something could not be looked at (the store
+    could not be read, a source is not there), 2 wrong usage or spec, 3 something is bad.
     """
     from pipelines.cli.common import open_spec, stages_named
     from pipelines.cli.verify_text import as_format, progress, redone_lines, verification_lines
@@ -51,3 +52,5 @@ def command(
             typer.echo(line)
     if found.bad or any(stage.differences for stage in redone):
         raise typer.Exit(3)
+    if not found.complete:
+        raise typer.Exit(1)

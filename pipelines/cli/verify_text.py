@@ -12,7 +12,7 @@ from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     from pipelines.repair import Repaired
-    from pipelines.verify.findings import Redone, StageReport, Verification
+    from pipelines.verify.findings import Finding, Redone, StageReport, Verification
     from pipelines.verify.reading import Watch
 
 QUIET = 10.0  # seconds between lines of progress where nobody can see one line change
@@ -59,15 +59,26 @@ def verification_lines(found: Verification, spec: str) -> Iterator[str]:
         count = "1 entry is" if len(found.bad) == 1 else f"{len(found.bad)} entries are"
         yield f"{count} bad; `sharpline repair {spec}` restores what can be"
         for stage in found.stages:
-            if stage.bad and not stage.reproducible:
+            if stage.verified and stage.bad and not stage.reproducible:
                 yield _cannot(stage, spec)
-    else:
-        yield "all that was verified is intact"
+    yield from _verdict(found)
+
+
+def _verdict(found: Verification) -> Iterator[str]:
+    """What the exit code means, where nothing bad was found, and what was not looked at."""
+    unseen = ", ".join(stage.stage for stage in found.stages if not stage.complete)
+    verified = any(stage.verified for stage in found.stages)
+    if not found.bad:
+        what = "all that was verified is intact" if not unseen else "what could be verified is intact"
+        yield what if verified else "nothing was verified"
+    if unseen:
+        yield f"not, or not wholly, looked at: {unseen}"
 
 
 def _stage_lines(stage: StageReport, width: int) -> Iterator[str]:
     if not stage.verified:
-        yield f"· {stage.stage:<{width}}  {stage.said}"
+        yield f"{'✗' if stage.bad else '·'} {stage.stage:<{width}}  {stage.said}"
+        yield from (f"    {finding}" for finding in stage.bad)
         return
     mark, verdict = ("✗", f"{len(stage.bad)} bad of ") if stage.bad else ("✓", "")
     yield f"{mark} {stage.stage:<{width}}  {verdict}{stage.entries} entries, {size(stage.bytes)}"
@@ -92,21 +103,24 @@ def redone_lines(stages: Sequence[Redone]) -> Iterator[str]:
             yield f"    {stage.said}"
 
 
-def repair_lines(done: Repaired, spec: str) -> Iterator[str]:
-    """What was restored, what is left, and where the wrong bytes are."""
+def repair_lines(done: Repaired, spec: str, dropped: Sequence[Finding] = ()) -> Iterator[str]:
+    """What was restored, what is left, and where the wrong bytes are. `dropped` are rows that went unrestored."""
     if not done.first.bad:
         yield from verification_lines(done.first, spec)
         return
     for finding in done.restored:
-        yield f"✓ {finding.stage}.{finding.output}/{finding.entry}: restored (was {finding.what})"
+        how = "dropped, its partition is built again when it is needed" if finding in dropped else "restored"
+        yield f"✓ {finding.place}: {how} (was {finding.what})"
     for finding in done.left:
-        yield f"✗ {finding.stage}.{finding.output}/{finding.entry}: {finding.what}"
+        yield f"✗ {finding.text or f'{finding.place}: {finding.what}'}"
     for stage in done.irreplaceable:
-        yield _cannot(stage, spec)
+        if stage.verified:
+            yield _cannot(stage, spec)
     yield from (f"{stage} {because}" for stage, because in done.left_out.items())
     if done.aside:
         yield "the wrong bytes are kept in the store for a look, and may be deleted:"
         yield from (f"    {entry}: {key}" for entry, key in done.aside.items())
+    yield from _verdict(done.last)
 
 
 def _cannot(stage: StageReport, spec: str) -> str:

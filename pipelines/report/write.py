@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.errors import writing
 from pipelines.report.render import render
 from pipelines.report.view import gather
 
@@ -23,7 +24,8 @@ def write_report(store: Store, run_id: str, out: Path | None = None) -> Path | N
     record = store.run(run_id)
     record.put_text(REPORT, page)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8")
+        with writing(out, "-o"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(page, encoding="utf-8")
         return out.resolve()
     return record.path(REPORT)

@@ -3,6 +3,9 @@
 Every record is created only if absent, with the number after the last one its writer has seen. So a
 takeover, a commit and a release compete for one number, and a driver that lost its claim learns so from the
 refusal of its commit, whatever the clocks say.
+
+Every record ends with a seal over all of it. A damaged record makes the whole log unreadable: what the later ones
+mean hangs on it, and none can be written in its place.
 """
 
 from __future__ import annotations
@@ -12,15 +15,31 @@ import time
 from collections.abc import Mapping
 
 from pipelines.canonical import Json, JsonObject
-from pipelines.errors import StoreError
+from pipelines.errors import Damaged, NewerSchema
 from pipelines.keys import key_folder
 from pipelines.store.compare import compare_outputs
 from pipelines.store.holder import Holder
-from pipelines.store.keystate import RECORD_SCHEMA, Commit, KeyState, Record, RecordKind, replay
+from pipelines.store.keystate import RECORD_SCHEMA, Commit, KeyState, Record, RecordKind, refusal, replay
 from pipelines.store.objects import ObjectNotFound, ObjectStore
-from pipelines.store.schema import decode, encode
+from pipelines.store.schema import check_schema, encode_sealed, parse, seal_holds
 
-__all__ = ["Claim", "Commit", "Holder", "KeyLog", "KeyState", "compare_outputs", "replay"]
+__all__ = ["Claim", "Commit", "DamagedRecord", "Holder", "KeyLog", "KeyState", "compare_outputs", "replay"]
+
+
+class DamagedRecord(Damaged):
+    """A record of a key log is not what was written. `path` is its key in the store."""
+
+    def __init__(self, url: str, path: str, why: str) -> None:
+        self.path = path
+        super().__init__(f"{url}: {path} is damaged: {why}; {advice(path)}")
+
+
+def advice(path: str) -> str:
+    """What to do about a damaged record. Away alone, it would hide those after it and let them come back later."""
+    return (
+        "it cannot be repaired: put the file back from a backup; or, while nothing runs, move the whole folder "
+        f"{path.rpartition('/')[0]}/ away, then the stage counts as not built and a run builds it again"
+    )
 
 
 class KeyLog:
@@ -33,7 +52,7 @@ class KeyLog:
         self._records: tuple[Record, ...] = ()
 
     def state(self) -> KeyState:
-        """Read what is new and say where the key stands."""
+        """Read what is new and say where the key stands. Raises DamagedRecord naming the file."""
         records = self._records
         while (record := self._read(len(records))) is not None:
             records = (*records, record)
@@ -84,7 +103,7 @@ class KeyLog:
     def append(self, n: int, kind: RecordKind, body: Mapping[str, Json]) -> bool:
         """Create record `n`; False when it exists. The random token tells two equal records apart."""
         data = {"kind": kind, "at": round(time.time(), 3), **body, "token": secrets.token_hex(8)}
-        return self._objects.put_if_absent(self._path(n), encode(data, RECORD_SCHEMA))
+        return self._objects.put_if_absent(self._path(n), encode_sealed(data, RECORD_SCHEMA))
 
     def _claim(self, state: KeyState, holder: Holder) -> Claim | None:
         body: JsonObject = {"holder": holder.to_json()}
@@ -102,11 +121,12 @@ class KeyLog:
             raw = self._objects.get(path)
         except ObjectNotFound:
             return None
-        where = f"{self._objects.url}: {path}"
         try:
-            return Record.from_json(n, decode(raw, RECORD_SCHEMA, where))
-        except KeyError as error:
-            raise StoreError(f"{where} is damaged: it has no field {error}") from error
+            return _record(n, raw, path)
+        except NewerSchema:
+            raise
+        except Damaged as error:
+            raise DamagedRecord(self._objects.url, path, str(error)) from error
 
     def _path(self, n: int) -> str:
         return f"{self._folder}/{n:06d}.json"
@@ -143,3 +163,17 @@ class Claim:
                 return False
             if self._log.append(state.next_n, kind, {"attempt": self.attempt, **body}):
                 return True
+
+
+def _record(n: int, raw: bytes, path: str) -> Record:
+    """Raises Damaged saying what is wrong with the bytes of a record."""
+    data = parse(raw, path)
+    sealed = seal_holds(data) if isinstance(data, dict) else None
+    if sealed is False:
+        raise Damaged("its seal does not fit")
+    check_schema(data, RECORD_SCHEMA, path)
+    assert isinstance(data, dict)
+    why = refusal(data, sealed=bool(sealed))
+    if why:
+        raise Damaged(why)
+    return Record.from_json(n, data)

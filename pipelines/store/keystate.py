@@ -11,21 +11,31 @@ A log is the records 0, 1, 2, ... without gaps, each created once and never rewr
   commit answers it, because a commit finds all of its bytes there. (Versions that do not know ``heal`` build all anew.)
 * ``accept`` adds a code fingerprint that is held equivalent for the commit before it.
 
-A record of a kind unknown to this version is skipped: a kind that older versions must not skip raises the schema.
-Times are for people and decide nothing.
+A sealed record of a kind unknown to this version is skipped: a kind that older versions must not skip raises the
+schema. Times are for people and decide nothing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias, cast
+from dataclasses import dataclass, field, fields, replace
+from typing import Final, Literal, TypeAlias, cast
 
 from pipelines.canonical import Json, JsonObject
 from pipelines.store.holder import Holder
 
 RECORD_SCHEMA = 1
 RecordKind: TypeAlias = Literal["claim", "commit", "release", "rebuild", "accept"]
+_NEEDED: Final[Mapping[str, Mapping[str, type]]] = {
+    "claim": {"holder": dict},
+    "commit": {"attempt": int, "outputs": dict, "payload": dict, "meta": dict},
+    "release": {"attempt": int},
+    "rebuild": {"why": str},
+    "accept": {"fingerprint": str},
+}
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_ALLOWED: Final = {"schema", "kind", "at", "token", "seal", "over", "heal"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,7 @@ class Record:
 
     @classmethod
     def from_json(cls, n: int, data: Mapping[str, Json]) -> Record:
-        body = {name: value for name, value in data.items() if name not in ("schema", "kind", "at")}
+        body = {name: value for name, value in data.items() if name not in ("schema", "kind", "at", "seal")}
         return cls(n, cast(str, data["kind"]), cast(float, data["at"]), body)
 
 
@@ -100,6 +110,28 @@ class KeyState:
     def done(self) -> bool:
         """Committed, and no other build was asked for."""
         return self.committed is not None and not self.rebuild
+
+
+def refusal(data: Mapping[str, Json], *, sealed: bool) -> str:
+    """Why parsed `data` can be no record, or "".
+
+    What is sealed may be of a kind, or have fields, of a later version. Records without a seal are of earlier
+    versions, whose kinds and fields are known.
+    """
+    kind, at = data.get("kind"), data.get("at")
+    needed = _NEEDED.get(kind) if isinstance(kind, str) else None
+    if not isinstance(kind, str) or type(at) not in (int, float) or (needed is None and not sealed):
+        return f"it has no seal; expected a known kind and a time, got {kind!r} and {at!r}"
+    for name, type_ in (needed or {}).items():
+        if not isinstance(data.get(name), type_):
+            return f"a {kind} has no {name}" if name not in data else f"{name} of a {kind} is {data[name]!r}"
+    if kind == "claim" and (lacks := {f.name for f in fields(Holder)} - set(cast(JsonObject, data["holder"]))):
+        return f"its holder has no {', '.join(sorted(lacks))}"
+    for slot, digest in cast(JsonObject, data["outputs"]).items() if kind == "commit" and not sealed else ():
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            return f"output {slot!r} is {digest!r}, which is no digest"
+    unknown = set() if sealed else set(data) - _ALLOWED - set(needed or ())
+    return f"it has no seal and unknown fields: {', '.join(sorted(unknown))}" if unknown else ""
 
 
 def replay(records: Sequence[Record]) -> KeyState:

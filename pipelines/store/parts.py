@@ -5,22 +5,27 @@
 listing in key order sees a row in its old segment or in its new one. Rows may appear several times: of one
 key the row with the latest time counts, in whatever order segments are read.
 
-A row whose end is missing (its writer was killed in the middle) is skipped: its partition is built again.
+A row ends with a seal over all of it. A row that is not what was written counts as absent, so its partition is
+built again when it is needed; readers collect such lines for ``verify``, and compaction keeps them under
+``damaged/`` and goes on without them. The last line of a segment, without its line end, is no such line: its writer
+was killed in the middle, or still writes. Rows without a seal are of earlier versions; compaction seals them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.artifact import Entry
 from pipelines.canonical import Json, JsonObject
-from pipelines.errors import StoreError
+from pipelines.errors import Damaged, NewerSchema, StoreError
+from pipelines.store.damage import FOLDER as DAMAGED
 from pipelines.store.objects import ObjectNotFound, ObjectStore
 from pipelines.store.schema import decode, encode, json_line
 
@@ -31,6 +36,14 @@ PARTS_SCHEMA = 1
 _HEAD = b'{"key":"'
 _KEY = slice(len(_HEAD), len(_HEAD) + 64)
 _NAME = re.compile(r"(\d{13})-[0-9a-f]+\.jsonl")
+_MARK = b',"seal":"'
+_END = b'"}'
+_DIGITS = 16  # of the sha256: enough against accidents, and a row is short
+_SEAL = slice(-_DIGITS - len(_END), -len(_END))
+_BEFORE = slice(None, -_DIGITS - len(_END))  # what is sealed: the row and the mark of its seal
+_UNSEALED = {"key", "at", "attempt", "seconds", "entries"}
+_MADE_BY = re.compile(r".*/\d+", re.DOTALL)
+_HEX = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +61,7 @@ class PartRow:
     at: float
 
     def to_line(self) -> bytes:
-        """One line of JSON with the key first, where :class:`PartRows` looks for it."""
+        """One line of JSON with the key first, where :class:`PartRows` looks for it, and the seal last."""
         entries: JsonObject = {slot: [entry.to_json() for entry in found] for slot, found in self.entries.items()}
         data: JsonObject = {
             "key": self.key,
@@ -57,20 +70,41 @@ class PartRow:
             "seconds": round(self.seconds, 4),
             "entries": entries,
         }
-        return json_line(data)
+        return _seal(json_line(data)[:-1]) + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> PartRow:
-        data = json.loads(line)
+        return cls.from_json(json.loads(line))
+
+    @classmethod
+    def from_json(cls, data: Any) -> PartRow:
+        """A parsed line. Raises AttributeError, KeyError, TypeError or ValueError for what is no row."""
         entries = {slot: [Entry.from_json(e) for e in found] for slot, found in data["entries"].items()}
         return cls(data["key"], entries, float(data["seconds"]), data["attempt"], float(data["at"]))
 
 
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line of `segment` that is not what was written: row `number`, counted from 1; the head is 0."""
+
+    segment: str
+    number: int
+    raw: bytes
+
+    @property
+    def name(self) -> str:
+        return f"row {self.number}" if self.number else "head"
+
+
 class PartRows(Mapping[str, PartRow]):
-    """Rows by partition key, decoded when they are asked for: a plan over 100,000 of them mostly counts."""
+    """Rows by partition key, decoded when they are asked for: a plan over 100,000 of them mostly counts.
+
+    `bad` are lines that were left out because they are damaged.
+    """
 
     def __init__(self) -> None:
         self._lines: dict[str, bytes] = {}
+        self.bad: list[BadLine] = []
 
     def __getitem__(self, key: str) -> PartRow:
         return PartRow.from_line(self._lines[key])
@@ -85,22 +119,24 @@ class PartRows(Mapping[str, PartRow]):
         return key in self._lines
 
     def lines(self) -> Iterable[bytes]:
-        """The rows as they are stored."""
-        return self._lines.values()
+        """The rows as they are to be stored, all sealed."""
+        return (line if _is_sealed(line) else _seal(line) for line in self._lines.values())
 
-    def add_segment(self, raw: bytes, where: str) -> None:
+    def add_segment(self, raw: bytes, segment: str, url: str = "") -> None:
         """Take the rows of a segment's bytes. Raises NewerSchema for a segment of a later version."""
         lines = raw.split(b"\n")
         lines.pop()  # what follows the last line end: nothing, or a row whose end is missing
-        if not lines or b"\0" in lines[0]:
+        if not lines:
             return
-        decode(lines[0], PARTS_SCHEMA, where)
+        head_is_bad = _head_is_bad(lines, f"{url}: {segment}")
+        if head_is_bad:
+            self.bad.append(BadLine(segment, 0, lines[0]))
         known = self._lines
-        holes = b"\0" in raw  # blocks that a power failure left unwritten
-        for line in lines[1:]:
-            if not line.startswith(_HEAD) or not line.endswith(b"}") or (holes and b"\0" in line):
+        for number, line in enumerate(lines[1:], 1):
+            if not _is_sealed(line) and (head_is_bad or not _is_unsealed(line)):
+                self.bad.append(BadLine(segment, number, line))
                 continue
-            key = line[_KEY].decode("ascii", "replace")
+            key = line[_KEY].decode("ascii")
             before = known.setdefault(key, line)
             if before is not line and before != line and _rank(line) > _rank(before):
                 known[key] = line
@@ -116,7 +152,7 @@ class PartTable:
         self._objects = objects
 
     def load(self) -> PartRows:
-        """All rows. Reads every segment once; segments folded meanwhile are found in what replaced them."""
+        """All sound rows. Reads every segment once; segments folded meanwhile are found in what replaced them."""
         return self._read()[0]
 
     def writer(self) -> PartWriter:
@@ -126,13 +162,17 @@ class PartTable:
         return PartWriter(self._objects, self)
 
     def compact(self) -> None:
-        """Fold all segments that nobody can still append to into one. Safe beside readers and writers.
+        """Fold all segments that nobody can still append to into one, without damaged lines. Safe beside others.
 
-        The new segment exists before the old ones go; killed in between, rows are there twice.
+        The new segment exists before the old ones go; killed in between, rows are there twice. Damaged lines are
+        kept under ``damaged/``, for people.
         """
         names = [name for name in self._names() if self._finished(name)]
         rows, read = self._read(names)
-        if len(read) > 1:
+        if rows.bad:
+            kept = b"".join(line.raw + b"\n" for line in rows.bad)
+            self._objects.put_if_absent(f"{DAMAGED}/rows-{secrets.token_hex(8)}", kept)
+        if len(read) > 1 or rows.bad:
             self.replace(read, rows.lines())
 
     def replace(self, names: Iterable[str], lines: Iterable[bytes]) -> str:
@@ -164,7 +204,7 @@ class PartTable:
                 except ObjectNotFound:  # folded since it was listed
                     gone = True
                     continue
-                rows.add_segment(raw, f"{self._objects.url}: {key}")
+                rows.add_segment(raw, key, self._objects.url)
                 read.append(name)
             if not gone:
                 return rows, read
@@ -200,7 +240,45 @@ def segment_head() -> bytes:
 
 
 def _rank(line: bytes) -> tuple[float, bytes]:
+    return cast(float, cast("dict[str, Json]", json.loads(line))["at"]), line
+
+
+def _seal(line: bytes) -> bytes:
+    """A row without seal and line end, with its seal."""
+    before = line[:-1] + _MARK
+    return before + _digits(before) + _END
+
+
+def _is_sealed(line: bytes) -> bool:
+    """Whether a line is a row with its right seal."""
+    return line[_SEAL] == _digits(line[_BEFORE]) and line.startswith(_HEAD) and line.endswith(_END)
+
+
+def _digits(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest()[:_DIGITS].encode()
+
+
+def _is_unsealed(line: bytes) -> bool:
+    """Whether a line can be a row of earlier versions, whose fields are known: all later rows have a seal."""
     try:
-        return cast(float, cast("dict[str, Json]", json.loads(line))["at"]), line
-    except (ValueError, KeyError):  # a damaged row loses against any other
-        return float("-inf"), line
+        data = json.loads(line)
+        row = PartRow.from_json(data)
+        entries = [entry for found in row.entries.values() for entry in found]
+        if not all(_HEX.fullmatch(entry.sha256) and type(entry.size) is int for entry in entries):
+            return False
+        return set(data) == _UNSEALED and bool(_HEX.fullmatch(row.key) and _MADE_BY.fullmatch(row.attempt))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _head_is_bad(lines: list[bytes], where: str) -> bool:
+    """Whether the head of a segment is damaged. A later version is believed unless a row has a seal of this one."""
+    try:
+        decode(lines[0], PARTS_SCHEMA, where)
+    except Damaged:
+        return True
+    except NewerSchema:
+        if any(_is_sealed(line) for line in lines[1:]):
+            return True
+        raise
+    return False

@@ -44,10 +44,11 @@ def _report(seen: Survey, found: Mapping[str, Found | None], owners: Mapping[str
     bytes_ = sum({t.entry.sha256: t.entry.size for t in seen.targets}.values())
     return StageReport(
         stage=seen.stage,
-        key=seen.identity.key if seen.identity else None,
+        key=seen.identity.key if seen.identity and (seen.commit or not seen.bad) else None,  # else nothing can claim it
         verified=seen.commit is not None,
+        complete=seen.complete,
         said=seen.said,
-        reproducible=seen.reproducible,
+        reproducible=seen.reproducible and not (seen.bad and seen.commit is None),
         entries=len(seen.targets),
         bytes=bytes_,
         bad=tuple(bad),

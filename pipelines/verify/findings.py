@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias, cast
 
 from pipelines.canonical import JsonObject
+from pipelines.store.keylog import DamagedRecord
+from pipelines.store.parts import BadLine
 
 Fault: TypeAlias = Literal["missing", "truncated", "longer", "damaged", "swapped", "unreadable", "misstated"]
 MANIFEST = "manifest"
@@ -31,10 +33,35 @@ class Finding:
     holds: str | None = None
     partition: str | None = None
     blob: bool = True
+    text: str = ""
+
+    @classmethod
+    def of_row(cls, stage: str, line: BadLine) -> Finding:
+        """A damaged line of a partition table."""
+        text = f"damaged {line.name} of {line.segment}; it counts as absent"
+        return cls(stage, line.segment, line.name, "missing", "", found_size=len(line.raw), blob=False, text=text)
+
+    @classmethod
+    def of_record(cls, stage: str, error: DamagedRecord) -> Finding:
+        """A damaged record of a key log."""
+        folder, _, name = error.path.rpartition("/")
+        return cls(stage, folder, name, "missing", "", blob=False, text=str(error))
+
+    @property
+    def is_row(self) -> bool:
+        """Whether this is a damaged line of a partition table."""
+        return bool(self.text) and self.output.startswith("parts/")
+
+    @property
+    def place(self) -> str:
+        """Which entry of which output, or which line of which file."""
+        return f"{self.entry} of {self.output}" if self.text else f"{self.stage}.{self.output}/{self.entry}"
 
     @property
     def what(self) -> str:
         """What is wrong, in a few words."""
+        if self.text:
+            return "damaged"
         if self.fault == "truncated":
             return f"truncated: expected {self.size} bytes, has {self.found_size}"
         if self.fault == "longer":
@@ -48,7 +75,7 @@ class Finding:
         return "unreadable: the disk fails" if self.fault == "unreadable" else self.fault
 
     def __str__(self) -> str:
-        return f"{self.output}/{self.entry}: {self.what}"
+        return self.text or f"{self.output}/{self.entry}: {self.what}"
 
     def to_json(self) -> JsonObject:
         return {**cast(JsonObject, asdict(self)), "text": str(self)}
@@ -56,11 +83,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """One stage. `said` is why it was not verified, or what could not be looked at; `reproducible` as committed."""
+    """One stage. `said` is why it was not verified, or what could not be looked at; `reproducible` as committed.
+
+    `complete` says that all that it has committed was looked at, which is nothing where it is not built.
+    """
 
     stage: str
     key: str | None = None
     verified: bool = False
+    complete: bool = True
     said: str = ""
     reproducible: bool = True
     entries: int = 0
@@ -84,10 +115,23 @@ class Verification:
     def bad(self) -> tuple[Finding, ...]:
         return tuple(finding for stage in self.stages for finding in stage.bad)
 
+    @property
+    def complete(self) -> bool:
+        """Whether something was verified, and all that is built was."""
+        return all(stage.complete for stage in self.stages) and any(stage.verified for stage in self.stages)
+
+    @property
+    def intact(self) -> bool | None:
+        """None where nothing bad was found and not everything was looked at."""
+        if self.bad:
+            return False
+        return True if self.complete else None
+
     def to_json(self) -> JsonObject:
         return {
             "schema": 1,
-            "intact": not self.bad,
+            "intact": self.intact,
+            "complete": self.complete,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "stages": [stage.to_json() for stage in self.stages],

@@ -13,7 +13,7 @@ from pipelines.errors import Damaged, SharplineError
 from pipelines.plan import Assessment, Identity, Outputs, Planner
 from pipelines.sources import known_hashes
 from pipelines.stage import Partition, StageError
-from pipelines.store.keylog import Commit
+from pipelines.store.keylog import Commit, DamagedRecord
 from pipelines.store.objects import ObjectNotFound
 from pipelines.store.parts import PartRow
 from pipelines.store.trees import read_manifest, tree_key
@@ -33,12 +33,16 @@ class Target:
 
 @dataclass(slots=True)
 class Survey:
-    """What is known of one stage. `rows` holds the finished partitions by partition key."""
+    """What is known of one stage. `rows` holds the finished partitions by partition key.
+
+    `complete` is false where something could not be looked at; `said` tells what, and why.
+    """
 
     stage: str
     identity: Identity | None = None
     commit: Commit | None = None
     said: str = ""
+    complete: bool = True
     targets: list[Target] = field(default_factory=list)
     bad: list[Finding] = field(default_factory=list)
     partitions: tuple[tuple[Partition, str], ...] = ()
@@ -54,9 +58,12 @@ class Survey:
 def survey(planner: Planner, wanted: Collection[str]) -> list[Survey]:
     """Look at `wanted` stages, in graph order. What an upstream stage has committed counts, intact or not."""
     known: dict[str, Outputs] = {}
-    found = []
+    found: list[Survey] = []
+    untold: set[str] = set()
     for name in planner.graph.order:
-        seen = _look(planner, name, known, read=name in wanted)
+        seen = _look(planner, name, known, untold, read=name in wanted)
+        if seen.commit is None and not seen.complete:
+            untold.add(name)
         if seen.commit is not None:
             known[name] = seen.commit.outputs
         if name in wanted:
@@ -64,19 +71,26 @@ def survey(planner: Planner, wanted: Collection[str]) -> list[Survey]:
     return found
 
 
-def _look(planner: Planner, name: str, known: dict[str, Outputs], *, read: bool) -> Survey:
+def _look(planner: Planner, name: str, known: dict[str, Outputs], untold: Collection[str], *, read: bool) -> Survey:
     seen = Survey(name)
     missing = [u for u in planner.graph.upstream(name) if u not in known]
     if missing:
-        seen.said = f"not built: needs {', '.join(missing)}"
+        seen.complete = not any(u in untold for u in missing)
+        what = "not built: needs" if seen.complete else "its key cannot be told without that of"
+        seen.said = f"{what} {', '.join(missing)}"
         return seen
     stage = planner.spec.stages[name]
     try:
         seen.identity = planner.identify(stage, known)
     except (StageError, SharplineError) as error:
-        seen.said = f"its key cannot be told: {error}"
+        seen.said, seen.complete = f"its key cannot be told: {error}", False
         return seen
-    log = planner.store.key_log(seen.identity.key).state()
+    try:
+        log = planner.store.key_log(seen.identity.key).state()
+    except DamagedRecord as error:
+        seen.bad.append(Finding.of_record(name, error))
+        seen.said, seen.complete = "what it has committed cannot be told: its key log is damaged", False
+        return seen
     seen.commit = log.committed
     if seen.commit is None:
         seen.said = "not built"
@@ -111,17 +125,19 @@ def _read_rows(planner: Planner, seen: Survey, base: Assessment) -> None:
     """The rows that a resume would trust, and which partition writes which entry."""
     stage = planner.spec.stages[seen.stage]
     assert seen.identity is not None
+    table = planner.store.parts(seen.identity.family).load()
+    seen.bad += [Finding.of_row(seen.stage, line) for line in table.bad]
     try:
         sources = known_hashes(planner.store, stage.stage, seen.identity.listings)
         if sources is None:
             seen.said = "its partitions were not looked at: the files of its source have to be hashed anew"
+            seen.complete = False
             return
         work = planner.work(stage, seen.identity, sources, base)
     except Exception as error:  # of the stage's own code, or an input that is itself damaged
-        seen.said = f"its partitions could not be looked at: {error}"
+        seen.said, seen.complete = f"its partitions could not be looked at: {error}", False
         return
     seen.partitions = tuple(zip(work.partitions, work.keys, strict=True))
-    table = planner.store.parts(seen.identity.family).load()
     seen.rows = {key: table[key] for key in work.keys if key in table}
     writers: dict[tuple[str, str, str], str] = {}
     for partition, key in seen.partitions:

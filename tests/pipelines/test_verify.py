@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.cli.main import main
+from pipelines.store.parts import PartRows
 from pipelines.store.store import open_store
 from pipelines.store.trees import manifest_bytes, read_manifest
-from tests.support.damage import Breakable, flip
+from tests.support.damage import Breakable, flip, rewrite
 from tests.support.s3 import BUCKET, s3_server
-from tests.support.workspace import Workspace
+from tests.support.workspace import Workspace, chain
 
 SPEC = """
     shards: {uses: 'toy:Shards', with: {n: 4, mood: MOOD}}
     joined: {uses: 'toy:Join', inputs: {texts: shards}}
     clock: {uses: 'toy:Clock', with: {reproducible: false}}
+"""
+
+LOOSE = """
+from dataclasses import replace
+
+from tests.support.toy_stages import Shards
+
+class Loose(Shards):
+    name = "loose.stages:Loose"
+
+    @classmethod
+    def outputs(cls, config, inputs):
+        return {slot: replace(output, reproducible=False) for slot, output in super().outputs(config, inputs).items()}
 """
 
 
@@ -127,6 +143,147 @@ class TestMakingPartitionsAgain:
         assert len(chosen(parts, 1, 0)) == 10
         assert len(chosen(parts[:3], 1, 0)) == 1
         assert chosen(parts, 1, 0) != chosen(parts, 1, 1)
+
+
+class TestBookkeeping:
+    """Damage in what says where things are: partition tables and key logs."""
+
+    @pytest.fixture
+    def own(self, store: Breakable, tmp_path: Path) -> Breakable:
+        """A copy, to be broken and repaired."""
+        shutil.copytree(store.work.folder / ".sharpline", tmp_path / ".sharpline")
+        work = Workspace(tmp_path)
+        work.spec(SPEC.replace("MOOD", str(store.work.folder / "mood")))
+        return Breakable(work)
+
+    def test_a_damaged_row_is_named_and_its_partition_made_again(
+        self, own: Breakable, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        segment = next((own.work.folder / ".sharpline/parts").rglob("*.jsonl"))
+        place = segment.relative_to(own.work.folder / ".sharpline")
+        rows, content = len(table(own)), own.content()
+        lines = segment.read_bytes().split(b"\n")
+        lines[2] = lines[2].replace(b'"name":"', b'"name":"x', 1)
+        rewrite(segment, b"\n".join(lines))
+        assert set(own.work.states().values()) == {"cached"}
+        assert main(["verify", str(own.work.file)]) == 3
+        assert f"damaged row 2 of {place}; it counts as absent" in capsys.readouterr().out
+        assert main(["repair", str(own.work.file), "--executor", "local"]) == 0
+        assert f"✓ row 2 of {place}: restored (was damaged)" in capsys.readouterr().out
+        assert (len(table(own)), table(own).bad) == (rows, [])
+        assert own.content() == content
+        assert main(["verify", str(own.work.file)]) == 0
+
+    def test_a_damaged_row_of_what_is_not_made_again_is_dropped(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        work = Workspace(tmp_path)
+        work.spec("shards: {uses: 'loose.stages:Loose', with: {n: 2}}")
+        (tmp_path / "loose").mkdir()
+        (tmp_path / "loose/__init__.py").touch()
+        (tmp_path / "loose/stages.py").write_text(LOOSE)
+        work.file.write_text(work.file.read_text().replace("code: [", "code: [./loose, "))
+        assert work.run().status == "ok"
+        flip(next((tmp_path / ".sharpline/parts").rglob("*.jsonl")))
+        assert main(["verify", str(work.file)]) == 3
+        assert main(["repair", str(work.file), "--executor", "local"]) == 0
+        said = capsys.readouterr().out
+        assert ": dropped, its partition is built again when it is needed (was damaged)" in said
+        assert work.states() == {"shards": "cached"}
+        assert main(["verify", str(work.file)]) == 0
+
+    def test_damaged_rows_of_what_is_not_committed_run_again(self, own: Breakable) -> None:
+        segment = next((own.work.folder / ".sharpline/parts").rglob("*.jsonl"))
+        flip(segment)
+        shutil.rmtree(own.work.folder / ".sharpline/keys")
+        assert "1 of 4 partitions left" in own.work.why("shards")
+        ran = own.work.run()
+        assert (ran.status, len(ran.partitions), table(own).bad) == ("ok", 1, [])
+
+    def test_a_damaged_record_is_named_and_its_stage_can_be_had_again(
+        self, own: Breakable, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        identity = own.work.plan().stages["shards"].identity
+        assert identity is not None
+        folder = own.work.folder / ".sharpline/keys" / identity.key.replace(":", "-")
+        record = folder / "000001.json"
+        before, content = record.read_bytes(), own.content()
+        rewrite(record, before.replace(b'"commit"', b'"commht"'))
+        for command in (["plan"], ["run", "--executor", "local"]):
+            assert main([command[0], str(own.work.file), *command[1:]]) == 1
+            said = capsys.readouterr().err
+            assert f"{folder.name}/000001.json is damaged: its seal does not fit" in said
+        for command in (["verify"], ["repair", "--executor", "local"]):
+            assert main([command[0], str(own.work.file), *command[1:]]) == 3
+            said = capsys.readouterr().out
+            assert f"{folder.name}/000001.json is damaged: its seal does not fit; it cannot be repaired" in said
+        assert record.read_bytes() != before
+        folder.rename(own.work.folder / "away")  # as the message says
+        ran = own.work.run()
+        assert (ran.status, ran.partitions, ran.built) == ("ok", [], ["shards"])
+        assert own.content() == content
+        assert main(["verify", str(own.work.file)]) == 0
+
+    def test_a_damaged_log_of_an_earlier_key_and_a_damaged_hint_lose_explanations_only(self, own: Breakable) -> None:
+        changed = ("stages.shards.with.n=5", "stages.clock.with.reproducible=true")
+        assert "n: 4" in own.work.why("shards", *changed)
+        for record in (own.work.folder / ".sharpline/keys").glob("*/000001.json"):
+            flip(record)
+        assert "never built here" in own.work.why("shards", *changed)
+        for hint in (own.work.folder / ".sharpline/latest").rglob("*.json"):
+            rewrite(hint, b"{")
+        assert "never built here" in own.work.why("shards", *changed)
+
+
+def table(store: Breakable) -> PartRows:
+    identity = store.work.plan().stages["shards"].identity
+    assert identity is not None
+    return store.work.store.parts(identity.family).load()
+
+
+class TestWhatWasNotLookedAt:
+    def told(self, capsys: pytest.CaptureFixture[str], work: Workspace, *command: str) -> tuple[int, Any, str]:
+        """Exit code, what JSON says of (intact, complete), and the text."""
+        codes, said = set(), []
+        for form in ("text", "json"):
+            codes.add(main([command[0], str(work.file), *command[1:], "--format", form]))
+            said.append(capsys.readouterr().out)
+        data = json.loads(said[1])
+        (code,) = codes
+        return code, (data["intact"], data["complete"]), said[0]
+
+    def test_sources_that_are_away_leave_nothing_verified(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        work = chain(tmp_path)
+        assert work.run().status == "ok"
+        assert self.told(capsys, work, "verify")[:2] == (0, (True, True))
+        (tmp_path / "texts").rename(tmp_path / "moved")
+        for command in (["verify"], ["repair", "--executor", "local"]):
+            code, intact, said = self.told(capsys, work, *command)
+            assert (code, intact) == (1, (None, False))
+            assert "nothing was verified" in said
+            assert "not, or not wholly, looked at: source, upper, joined" in said
+            assert "is intact" not in said
+
+    def test_partitions_that_cannot_be_told_are_not_called_intact(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        work = chain(tmp_path)
+        assert work.run().status == "ok"
+        flip(Breakable(work).manifest_file("source", "texts"))
+        code, intact, said = self.told(capsys, work, "verify", "upper", "joined")
+        assert (code, intact) == (1, (None, False)), said
+        assert "what could be verified is intact" in said
+        assert "its partitions could not be looked at" in said
+        assert "not, or not wholly, looked at: upper" in said
+
+    def test_nothing_built_is_nothing_verified(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        work = chain(tmp_path)
+        assert work.store.url  # opening it makes it
+        code, intact, said = self.told(capsys, work, "verify")
+        assert (code, intact) == (1, (None, False))
+        assert "nothing was verified" in said
 
 
 def test_on_s3_damage_is_seen_past_the_local_cache_and_repaired(

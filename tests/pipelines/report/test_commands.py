@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines.cli import report, runs
+from pipelines.errors import UsageError
 from tests.support.example_run import RUN, quickstart
 
 
@@ -33,6 +34,9 @@ def test_report_prints_a_link_to_the_latest_runs_page(app: typer.Typer, store: s
     out = tmp_path / "here.html"
     assert CliRunner().invoke(app, ["report", "--store", store, "--run", RUN[:12], "--out", str(out)]).exit_code == 0
     assert "<h1>quickstart</h1>" in out.read_text(encoding="utf-8")
+    beside = CliRunner().invoke(app, ["report", "--store", store, "--run", RUN[:12], "--out", str(out / "below.html")])
+    assert isinstance(beside.exception, UsageError)
+    assert "below.html: cannot be written: " in str(beside.exception)
 
 
 def test_runs_lists_status_time_and_counts(app: typer.Typer, store: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,9 +18,11 @@ from pipelines.artifact import Entry, Manifest
 from pipelines.canonical import JsonObject
 from pipelines.errors import NewerSchema, StoreError
 from pipelines.store.backends.local import LocalObjects
-from pipelines.store.keylog import Claim, Holder, KeyLog, compare_outputs
+from pipelines.store.keylog import Claim, DamagedRecord, Holder, KeyLog, compare_outputs
 from pipelines.store.keystate import KeyState, Record, replay
+from pipelines.store.schema import encode, encode_sealed
 from pipelines.store.store import Store
+from tests.support.damage import rewrite
 from tests.support.store_workers import hammer
 
 KEY = "k1:" + "a" * 64
@@ -149,6 +153,61 @@ def test_a_record_of_the_future_is_refused_and_a_damaged_one_is_named(store: Sto
     store.objects.put(f"keys/{KEY.replace(':', '-')}/000000.json", b'{"sche')
     with pytest.raises(StoreError, match=r"000000\.json"):
         store.key_log(KEY).state()
+
+
+def filled(store: Store) -> list[str]:
+    """A log of every kind of record; the keys of its files."""
+    log = store.key_log(KEY)
+    claim = log.try_claim(Holder.current("run"))
+    assert claim is not None
+    assert claim.commit(OUT, {"stage": "é", "x": 1.5e-7}, {"reproducible": True})
+    log.append_accept("f1")
+    log.append_heal("a shard is gone")
+    again = log.try_claim(Holder.current("run"))
+    assert again is not None
+    again.release()
+    return sorted(info.key for info in store.objects.list("keys"))
+
+
+def test_a_flipped_bit_anywhere_in_a_record_is_seen_and_its_file_named(store: Store) -> None:
+    for path in filled(store):
+        raw, file = store.objects.get(path), Path(store.url) / path
+        for place in range(0, len(raw) - 1, 5):
+            wrong = bytearray(raw)
+            wrong[place] ^= 1 << (place % 7)
+            rewrite(file, bytes(wrong))
+            with pytest.raises(DamagedRecord, match=re.escape(path)) as caught:
+                store.key_log(KEY).state()
+            assert caught.value.path == path
+        rewrite(file, raw)
+    assert store.key_log(KEY).state().why == "a shard is gone"
+
+
+def test_records_of_earlier_versions_have_no_seal_and_only_known_kinds_and_fields(store: Store) -> None:
+    before = store.key_log(KEY)
+    for path in filled(store):
+        body = {name: value for name, value in json.loads(store.objects.get(path)).items() if name != "seal"}
+        store.objects.put(path, encode(body))
+        assert store.key_log(KEY).state().next_n == 6
+        needed = {"holder", "attempt", "outputs", "payload", "meta", "why", "fingerprint"} & set(body)
+        harms: list[JsonObject] = [{"kind": "commht"}, {"at": "x"}, {"sfal": "0"}, *({name: None} for name in needed)]
+        harms += [{"outputs": {"out": "x"}}] if body["kind"] == "commit" else []
+        if body["kind"] == "claim":
+            harms += [{"holder": {("hosu" if k == "host" else k): v for k, v in body["holder"].items()}}]
+        for harm in harms:
+            store.objects.put(path, encode({**body, **harm}))
+            with pytest.raises(DamagedRecord):
+                store.key_log(KEY).state()
+        store.objects.put(path, encode(body))
+    assert store.key_log(KEY).state() == before.state()
+
+
+def test_a_sealed_record_of_a_later_kind_is_skipped(store: Store) -> None:
+    count = len(filled(store))
+    later = encode_sealed({"kind": "a kind of a later version", "at": 1.0, "more": [1]})
+    store.objects.put(f"keys/{KEY.replace(':', '-')}/{count:06d}.json", later)
+    state = store.key_log(KEY).state()
+    assert (state.next_n, state.why) == (count + 1, "a shard is gone")
 
 
 def test_records_that_name_a_lost_claim_are_void() -> None:

@@ -89,7 +89,6 @@ def test_an_engine_that_makes_other_pixels_gives_another_artifact(tmp_path, imag
 RARE = {  # where the code is, and with which of its arguments it is edited
     "plateau": ("degrade.kernels", lambda _, x, y, *_others: x != y),  # 3 kernels in 100
     "gaussian": ("degrade.kernels", lambda _, x, y, *others: x != y and others[1:] > (1.0,)),
-    "resize": ("degrade.filters", lambda image, size, mode: mode == "linear" and size[0] > image.shape[0]),
     "add_poisson": ("degrade.noise", lambda *arguments: arguments[2]),  # gray
 }
 
