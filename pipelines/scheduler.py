@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pipelines.background import Background, settle
-from pipelines.building import Building, Drive, Unit, refuse_unfit_inputs
+from pipelines.building import Building, Drive, Unit
 from pipelines.canonical import Json, JsonObject
 from pipelines.errors import LeaseHeld, StoreError
 from pipelines.events import Event
@@ -21,6 +21,7 @@ from pipelines.executors.base import Executor
 from pipelines.executors.context import hint_name
 from pipelines.executors.task import Outcome
 from pipelines.failure import Failure
+from pipelines.fitness import refuse_unfit_inputs
 from pipelines.history import History
 from pipelines.ledger import Ledger
 from pipelines.plan import Assessment, Outputs, Planner, Work, concerned, needs_unselected
