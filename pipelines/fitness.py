@@ -1,4 +1,4 @@
-"""Whether the artifacts that are connected to a stage are what it takes, in kind and facets: looked at before a start."""
+"""Whether the artifacts connected to a stage are what it takes, in kind and facets: looked at before a start."""
 
 from __future__ import annotations
 
