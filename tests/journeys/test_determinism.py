@@ -85,6 +85,7 @@ def one_worker(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make(tmp_path_factory.mktemp("one") / "project", workers=1)
 
 
+@pytest.mark.ci
 def test_two_workers_with_other_threads_hash_seed_names_and_order(tmp_path: Path, one_worker: Made) -> None:
     settings = {"PYTHONHASHSEED": "4711", "OMP_NUM_THREADS": "2", "OPENCV_FOR_THREADS_NUM": "2"}
     other = make(tmp_path / "project", workers=2, order=slice(None, None, -1), prefix="z", **settings)

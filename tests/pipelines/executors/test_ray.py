@@ -58,6 +58,7 @@ def test_embedded_ray_retries_lost_workers_and_nothing_else_and_no_folder_of_the
     assert work.text("joined", "joined.txt") == "ONE\nTWO"
 
 
+@pytest.mark.ci
 def test_a_ray_that_dies_ends_the_run_with_its_own_exit_code_and_keeps_what_was_finished(work: Workspace) -> None:
     work.spec("many: {uses: 'tests.support.hostile_stages:Parts', with: {n: 100, seconds: 0.5}}")
     process = Sharpline(cwd=work.folder).start("run", "spec.yaml", "--json")
