@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,9 +71,11 @@ class StoredArtifact:
         return self.read(name, offset, size)
 
     def table(self, name: str = "index.parquet") -> pyarrow.Table:
+        import pyarrow
         from pyarrow import parquet
 
-        return parquet.read_table(io.BytesIO(self.read(name)))
+        # from Arrow's own buffer: a thread that reads a Python file while Python ends aborts the process
+        return parquet.read_table(pyarrow.BufferReader(self.read(name)))
 
     def ref(self, role: str) -> StoredArtifact:
         if role not in self.manifest.refs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -62,9 +61,10 @@ def samples_of(store: Store, manifest: Manifest, problems: Problems) -> SampleSh
 
 
 def _sheet(store: Store, manifest: Manifest, sha256: str) -> SampleSheet:
+    import pyarrow
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(io.BytesIO(store.blobs.read(sha256)))
+    file = parquet.ParquetFile(pyarrow.BufferReader(store.blobs.read(sha256)))
     names = file.schema_arrow.names
     recipe = [name for name in names if name.startswith("r_") and not _GEOMETRY.search(name)]
     wanted = {"key", "shard", "image", "split", "hr_offset", "hr_size", "lr_offset", "lr_size"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.inspection import Figure
 from stages.commands.rows import Rows, Sampled
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from degrade.recipe import Recipe
     from pipelines.lookup import Built
 
@@ -31,7 +32,7 @@ class OnLine:
         self._rules = Rules.of(built.artifact)
         self._preset = Preset.model_validate(self._rules.preset)
 
-    def index(self) -> io.BytesIO:
+    def index(self) -> pyarrow.BufferReader:
         """An index of at most :data:`DRAWN` pairs, chosen by the seed, as a Parquet file in memory.
 
         Its columns are `places` and those of the recipes, ``r_<name>``, as in the index of stored pairs.
@@ -48,10 +49,9 @@ class OnLine:
         ]
         drawn = {f"r_{name}": getattr(pyarrow, ARROW[kind])() for name, kind in self._preset.columns().items()}
         types = {**{name: file.schema.field(name).type for name in self.places}, **drawn}
-        out = io.BytesIO()
+        out = pyarrow.BufferOutputStream()
         parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(list(types.items()))), out)
-        out.seek(0)
-        return out
+        return pyarrow.BufferReader(out.getvalue())
 
     def figure(self, row: dict[str, Any]) -> Figure:
         """One pair, rendered now."""

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError
 
@@ -41,7 +41,7 @@ class Condition:
 class Rows:
     """The rows of a Parquet index for which all conditions hold, in batches of bounded size."""
 
-    def __init__(self, path: Path | BinaryIO, where: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path | pyarrow.NativeFile, where: Sequence[str] = ()) -> None:
         import pyarrow.parquet
 
         # Without read-ahead a batch costs its own pages only: a row group of a large index is hundreds of megabytes.
