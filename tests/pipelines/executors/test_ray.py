@@ -183,6 +183,5 @@ class TestGangs:
             made.shutdown()
         assert ended[0].status == "ok", ended[0].of("stage.failed")
         assert json.loads(work.text("sum", "value.json"))["value"] == self.straight(60)
-        begun = self.begun(work)
-        assert len(begun) >= 2
-        assert begun[-1] > 0
+        # the first beginning is lost with its node when rank 0 was there; the last one is after a checkpoint
+        assert self.begun(work)[-1] > 0
