@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from degrade.imresize import imresize
 from pipelines.stage import Artifact, JsonObject, StageError
-from stages.evaluation.metrics import Pixels
+from stages.metrics.fidelity import Pixels
 from stages.models.registry import SuperResolver, load_model
 from stages.sampling.config import SamplingConfig
 from stages.sampling.pixels import enlarge

@@ -93,9 +93,9 @@ class Evaluate(Stage):
     def run(self, ctx: Context) -> None:
         from stages.data.opening import open_pairs
         from stages.data.pixels import single_threaded
+        from stages.data.scale import pair_scale
         from stages.evaluation.candidates import candidates
-        from stages.training.determinism import numerics
-        from stages.training.pairs import pair_scale
+        from stages.models.numerics import numerics
 
         config: EvaluateConfig = ctx.config
         single_threaded()
@@ -165,7 +165,7 @@ def _overlap(index: Pairs, models: Sequence[Artifact], config: EvaluateConfig) -
 def _measure_all(
     ctx: Context, index: Pairs, chosen: Sequence[int], candidates: Sequence[Candidate], border: int
 ) -> list[Measured]:
-    from stages.evaluation.metrics import measure
+    from stages.metrics.fidelity import measure
 
     config: EvaluateConfig = ctx.config
     results = [Measured(c.row, c.label, c.facts) for c in candidates]

@@ -155,9 +155,9 @@ def _portable(name: str) -> str:
 
 
 def _enlarge(ctx: Context, lr: NDArray[np.uint8], digest: str) -> NDArray[np.uint8]:
+    from stages.models.numerics import numerics
     from stages.models.registry import load_model
     from stages.sampling.pixels import enlarge
-    from stages.training.determinism import numerics
 
     config: UpscaleConfig = ctx.config
     with numerics(config.threads, reproducible=config.device == "cpu"):

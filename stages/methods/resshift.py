@@ -115,14 +115,15 @@ class TrainResShift(Stage):
         return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
     def run(self, ctx: Context) -> None:
+        from stages.data.scale import pair_scale
         from stages.models.connected import connected_autoencoder
+        from stages.models.numerics import numerics, seeded
         from stages.models.registry import save_model, save_provenance, trained_on
         from stages.models.resshift import ResShiftModel
-        from stages.training.determinism import numerics, seeded
         from stages.training.distributed import ranks_of
         from stages.training.loader import PairLoader
         from stages.training.loop import Trainer
-        from stages.training.pairs import pair_scale, training_pairs
+        from stages.training.pairs import training_pairs
         from stages.training.pictures import HeldOutPictures
 
         config: ResShiftConfig = ctx.config

@@ -22,8 +22,11 @@ def parameters(module: nn.Module, trainable: bool = False) -> int:
 
 
 def count(call: Callable[..., Any], inputs: Sequence[Any]) -> int:
-    """Operations of ``call(*inputs)``, which is executed: on the meta device that costs nothing."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    """Operations of ``call(*inputs)``, which is executed, backward passes in it included.
+
+    On the meta device that costs nothing.
+    """
+    with FlopCounterMode(display=False) as counter:
         call(*inputs)
     return int(counter.get_total_flops())
 
@@ -37,4 +40,5 @@ def flops(module: nn.Module, inputs: Sequence[Any]) -> int:
     state |= dict(module.named_buffers())
     shadow = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
     shapes = [torch.empty_like(x, device="meta") if isinstance(x, Tensor) else x for x in inputs]
-    return count(lambda *args: functional_call(module, shadow, args), shapes)
+    with torch.no_grad():
+        return count(lambda *args: functional_call(module, shadow, args), shapes)

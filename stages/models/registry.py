@@ -10,10 +10,10 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack, cast
 
 from stages.models.weights import read_weights, write_weights
-from stages.sampling.config import OVERLAP, ColourFix
+from stages.sampling.config import SamplingOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,20 +37,9 @@ class SuperResolver(Protocol):
     family: str
     scale: int
 
-    def super_resolve(
-        self,
-        lr: Tensor,
-        *,
-        steps: int | None = None,
-        seed: int = 0,
-        name: str = "",
-        tile: int | None = None,
-        overlap: int = OVERLAP,
-        colour_fix: ColourFix | None = None,
-    ) -> Tensor:
+    def super_resolve(self, lr: Tensor, **options: Unpack[SamplingOptions]) -> Tensor:
         """lr float [3, h, w] in [0, 1] -> [3, h*scale, w*scale] in [0, 1]; noise from (`seed`, `name`) only.
 
-        `tile` and `overlap` (LR pixels) bound what the networks see at once; `colour_fix` takes the colours of lr.
         Raises ValueError for settings that do not fit the model.
         """
         ...

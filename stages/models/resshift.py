@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from stages.models.autoencoders import Autoencoder, build_autoencoder
 from stages.models.denoisers import build_denoiser
 from stages.models.frozen import Frozen
 from stages.models.latent_space import TrainedAutoencoder
-from stages.sampling.config import OVERLAP, ColourFix
+from stages.sampling.config import SamplingOptions
 from stages.sampling.sampler import super_resolve
 
 
@@ -98,24 +98,12 @@ class ResShiftModel(nn.Module):
         out: Tensor = self.denoiser(process.input_scale(t, z_t) * z_t, pixels, labels)
         return zy + out if self.residual else out
 
-    def super_resolve(
-        self,
-        lr: Tensor,
-        *,
-        steps: int | None = None,
-        seed: int = 0,
-        name: str = "",
-        tile: int | None = None,
-        overlap: int = OVERLAP,
-        colour_fix: ColourFix | None = None,
-    ) -> Tensor:
+    def super_resolve(self, lr: Tensor, **options: Unpack[SamplingOptions]) -> Tensor:
         """One image: lr float [3, h, w] in [0, 1] of any size -> [3, h*scale, w*scale] in [0, 1].
 
-        See `stages.sampling.sampler.super_resolve`. `steps` defaults to the trained process.
+        See `stages.sampling.sampler.super_resolve`.
         """
-        return super_resolve(
-            self, lr, steps=steps, seed=seed, name=name, tile=tile, overlap=overlap, colour_fix=colour_fix
-        )
+        return super_resolve(self, lr, **options)
 
     def evaluations(self, steps: int | None = None) -> int:
         """Network evaluations for one image."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias, TypedDict
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
@@ -12,6 +12,20 @@ ColourFix: TypeAlias = Literal["wavelet", "adain"]
 
 OVERLAP: Final = 32
 """Default overlap of tiles in LR pixels."""
+
+
+class SamplingOptions(TypedDict, total=False):
+    """Keywords of every `super_resolve`."""
+
+    steps: int | None
+    """Network evaluations in a row; by default those of the trained process."""
+    seed: int
+    """The noise is a function of it and of `name`."""
+    name: str
+    """The image's."""
+    tile: int | None
+    overlap: int
+    colour_fix: ColourFix | None
 
 
 class SamplingConfig(Config):

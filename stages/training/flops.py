@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from stages.models.flops import count
 from stages.training.method import Batch, Phase
 
 
@@ -20,9 +20,8 @@ def training_flops(phases: Sequence[Phase], networks: Mapping[str, nn.Module], b
     kept = [(buffer, buffer.clone()) for network in networks.values() for buffer in network.buffers()]
     total = 0.0
     for phase in phases:
-        with FlopCounterMode(display=False) as counter:
-            phase.losses(batch)["loss"].backward()  # type: ignore[no-untyped-call]
-        total += phase.repeats * counter.get_total_flops() / len(batch)
+        operations = count(lambda losses: losses(batch)["loss"].backward(), (phase.losses,))
+        total += phase.repeats * operations / len(batch)
     for network in networks.values():
         network.zero_grad(set_to_none=True)
     for buffer, value in kept:

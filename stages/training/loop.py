@@ -14,8 +14,8 @@ import time
 import torch
 
 from pipelines.stage import Context, StageError
+from stages.models.numerics import tf32
 from stages.training.config import TrainConfig
-from stages.training.determinism import tf32
 from stages.training.flops import training_flops
 from stages.training.guard import Guard
 from stages.training.loader import PairLoader

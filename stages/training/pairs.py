@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pipelines.stage import Artifact, StageError
 from stages.data.index import Pairs
 from stages.data.opening import open_pairs
+from stages.data.scale import pair_scale
 from stages.training.config import TrainConfig
 
 
@@ -33,14 +34,6 @@ def training_pairs(artifact: Artifact, config: TrainConfig, multiple: int) -> Pa
             "set data.patch, or use fewer levels in network.widths"
         )
     return pairs
-
-
-def pair_scale(artifact: Artifact) -> int:
-    """The scale that a pairs artifact states. Raises StageError when it states none."""
-    scale = artifact.facets.get("scale")
-    if not isinstance(scale, int):
-        raise StageError(f"{artifact.label}: the artifact states no integer `scale`, so it is no set of pairs")
-    return scale
 
 
 def _refuse_other_scale(pairs: Pairs, scale: int) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stages.data.index import Pairs
 from stages.data.tensors import to_image, to_pixels
 from stages.diffusion.noise import Noise
-from stages.evaluation.metrics import psnr, rgb
+from stages.metrics.fidelity import psnr, rgb
 from stages.training.config import TrainConfig
 from stages.training.method import Batch, Method
 from stages.training.ranks import Ranks, share_of

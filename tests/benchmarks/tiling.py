@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from stages.diffusion.noise import Noise
+from stages.models.numerics import seeded
 from stages.models.resshift import ResShiftModel
 from stages.sampling.tiles import Tile, Tiling
-from stages.training.determinism import seeded
 from tests.support.photos import bundled
 
 TILE, SEED, NAME = 32, 0, "photo"

@@ -20,17 +20,17 @@ REACH = {
     # edit of the engine shows as drift in its plan; what it does to pixels arrives with the pairs (their probe).
     "train.resshift": {
         "stages/methods", "stages/training", "stages/models", "stages/models/keymaps",
-        "stages/diffusion", "stages/sampling", "stages/data", "stages/evaluation",
+        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
         "degrade", "degrade/operators",
     },
     "evaluate": {
-        "stages/evaluation", "stages/training", "stages/models", "stages/models/keymaps",
+        "stages/evaluation", "stages/metrics", "stages/models", "stages/models/keymaps",
         "stages/diffusion", "stages/sampling", "stages/data",
         "degrade", "degrade/operators",
     },
     "upscale": {
         "stages/inference", "stages/sampling", "stages/models", "stages/models/keymaps",
-        "stages/diffusion", "stages/training", "stages/data",
+        "stages/diffusion", "stages/data",
     },
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from pipelines.identity import dump
 from pipelines.stage import Output, StageError
 from stages.data.samples import SampleIndex
 from stages.evaluation.evaluate import Evaluate, EvaluateConfig, spread
-from stages.evaluation.metrics import measure
+from stages.metrics.fidelity import measure
 from stages.models.registry import save_model, save_provenance
 from stages.models.resshift import ResShiftModel
 from tests.support.harness import FolderArtifact, FolderWriter, run_stage

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from stages.diffusion.noise import Noise
+from stages.models.numerics import seeded
 from stages.models.resshift import ResShiftModel
 from stages.sampling.tiles import Tiling
-from stages.training.determinism import seeded
 from tests.support.photos import bundled
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from pipelines.stage import StageError
+from stages.models.numerics import tf32
 from stages.training.config import OptimiserConfig, TrainConfig
-from stages.training.determinism import tf32
 from stages.training.ema import Ema
 from stages.training.flops import training_flops
 from stages.training.meter import Meter

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.evaluation.metrics import PSNR_LIMIT, measure, y_full, y_limited
+from stages.metrics.fidelity import PSNR_LIMIT, measure, y_full, y_limited
 from tests.support.textures import textures
 
 
