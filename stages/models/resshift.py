@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from stages.diffusion.resshift import ResShift
 from stages.models.autoencoders import Autoencoder, build_autoencoder
 from stages.models.denoisers import build_denoiser
+from stages.models.encoding import encode_pair, enlarged
 from stages.models.frozen import Frozen
 from stages.models.latent_space import TrainedAutoencoder
 from stages.sampling.config import SamplingOptions
@@ -26,7 +27,8 @@ class ResShiftModel(nn.Module):
     latent space"). `autoencoder` is a name, the card of a trained one (`stages/models/autoencoders.py`), or
     a trained one itself; its weights are not part of this module's state dict. `network` is described in
     `stages/models/denoisers.py`. With `residual` the network's output is added to z_y, so a new network, whose
-    last layer is zero, answers exactly the encoded bicubic image.
+    last layer is zero, answers exactly the encoded bicubic image. `noise_channels` are planes of noise at latent
+    resolution that the network is given besides: one-step students have one.
     """
 
     family = "resshift"
@@ -39,6 +41,7 @@ class ResShiftModel(nn.Module):
         residual: bool,
         network: dict[str, Any],
         process: dict[str, Any],
+        noise_channels: int = 0,
     ) -> None:
         super().__init__()
         if network.get("kind") == "unet":  # cards say nothing of the kind that was there first
@@ -51,10 +54,14 @@ class ResShiftModel(nn.Module):
         self.constructor = {
             "scale": scale, "autoencoder": autoencoder, "residual": residual, "network": network, "process": process,
         }  # fmt: skip
+        if noise_channels:
+            self.constructor["noise_channels"] = noise_channels
+        self.noise_channels = noise_channels
         self.scale = scale
         self.residual = residual
         self.process = ResShift.create(**process)
-        self.denoiser = build_denoiser(self.autoencoder.channels, self.autoencoder.factor, scale, network)
+        channels, factor = self.autoencoder.channels, self.autoencoder.factor
+        self.denoiser = build_denoiser(channels, factor, scale, network, noise_channels)
 
     @property
     def autoencoder(self) -> Autoencoder:
@@ -74,29 +81,37 @@ class ResShiftModel(nn.Module):
 
     def encode_pair(self, lr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
         """(z0, z_y) of images in [0, 1]: lr [B, 3, h, w], hr [B, 3, h*scale, w*scale]; without gradient."""
-        with torch.no_grad():
-            z0 = self.autoencoder.encode(2 * hr - 1)
-        return z0, self.encode_lr(lr)
+        return encode_pair(self.autoencoder, self.scale, lr, hr)
 
     @torch.no_grad()
     def encode_lr(self, lr: Tensor) -> Tensor:
         """z_y: the latent of the bicubic up-sampled LR image, neither antialiased nor clamped (as upstream)."""
-        up = interpolate(2 * lr - 1, scale_factor=float(self.scale), mode="bicubic")
-        return self.autoencoder.encode(up)
+        return self.autoencoder.encode(enlarged(lr, self.scale))
 
-    def predict_x0(self, z_t: Tensor, t: Tensor, lr: Tensor, zy: Tensor, process: ResShift | None = None) -> Tensor:
+    def predict_x0(
+        self, z_t: Tensor, t: Tensor, lr: Tensor, zy: Tensor, process: ResShift | None = None,
+        planes: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """The denoiser's z0 for z_t [B, C, H, W] at steps `t` int64 [B]; lr [B, 3, h, w] in [0, 1].
 
-        Only the input is scaled to unit variance; answer and target are plain latents.
+        Only the input is scaled to unit variance; answer and target are plain latents. `planes`
+        [B, noise_channels, H, W] are standard normal noise, for networks that take some.
         """
-        process = process or self.process
+        inputs = self._inputs(z_t, t, lr, process or self.process)
+        out: Tensor = self.denoiser(*inputs) if planes is None else self.denoiser(*inputs, planes)
+        return zy + out if self.residual else out
+
+    def bottleneck(self, z_t: Tensor, t: Tensor, lr: Tensor) -> Tensor:
+        """What the denoiser makes of the same arguments at its lowest resolution: [B, bottleneck_channels, ...]."""
+        return self.denoiser.bottleneck(*self._inputs(z_t, t, lr, self.process))
+
+    def _inputs(self, z_t: Tensor, t: Tensor, lr: Tensor, process: ResShift) -> tuple[Tensor, Tensor, Tensor]:
         pixels = 2 * lr - 1
         wanted = [side * self.denoiser.condition_factor for side in z_t.shape[-2:]]
         if list(pixels.shape[-2:]) != wanted:
             pixels = interpolate(pixels, size=wanted, mode="bicubic")
         labels = torch.tensor(process.labels)[t.cpu()].to(z_t.device)
-        out: Tensor = self.denoiser(process.input_scale(t, z_t) * z_t, pixels, labels)
-        return zy + out if self.residual else out
+        return process.input_scale(t, z_t) * z_t, pixels, labels
 
     def super_resolve(self, lr: Tensor, **options: Unpack[SamplingOptions]) -> Tensor:
         """One image: lr float [3, h, w] in [0, 1] of any size -> [3, h*scale, w*scale] in [0, 1].

@@ -54,13 +54,15 @@ class SwinUNet(nn.Module):
 
     The answer has the shape of x; H and W are multiples of `multiple`. `size` is the latent side that the
     network is made for: levels where it is a single window do not shift, at any size the network is later
-    given. Raises ValueError when `size` leaves no whole windows at the lowest level.
+    given. With `noise_channels`, planes [B, noise_channels, H, W] of noise enter behind x and pixels. Raises
+    ValueError when `size` leaves no whole windows at the lowest level.
     """
 
     def __init__(
         self, channels: int, halvings: int = 0, *, size: int = 64, width: int = 160,
         multipliers: Sequence[int] = (1, 2, 2, 4), blocks: int = 2, swin_width: int = 192, head_width: int = 32,
         window: int = 8, depth: int = 2, mlp_ratio: int = 4, groups: int = 32, legacy_shift_mask: bool = False,
+        noise_channels: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         levels = len(multipliers)
@@ -82,7 +84,9 @@ class SwinUNet(nn.Module):
             )  # fmt: skip
 
         now = width * multipliers[0]
-        self.encoder = nn.ModuleList([Step(conv=nn.Conv2d(channels + extra, now, 3, padding=1))])
+        self.bottleneck_channels = width * multipliers[-1]
+        first = nn.Conv2d(channels + extra + noise_channels, now, 3, padding=1)
+        self.encoder = nn.ModuleList([Step(conv=first)])
         skips = [now]
         for level, multiplier in enumerate(multipliers):
             if level:
@@ -102,9 +106,12 @@ class SwinUNet(nn.Module):
         self.norm = group_norm(now, groups)
         self.head = start_at_zero(nn.Conv2d(now, channels, 3, padding=1))
 
-    def _encode(self, x: Tensor, condition: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+    def _encode(
+        self, x: Tensor, condition: Tensor, t: Tensor, planes: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
         embedding = self.time(time_embedding(t, self.features).to(x.dtype))
-        h = torch.cat([x, self.condition(condition)], dim=1)
+        entering = [x, self.condition(condition)] if planes is None else [x, self.condition(condition), planes]
+        h = torch.cat(entering, dim=1)
         skips = []
         for step in self.encoder:
             h = step(h, embedding)
@@ -115,10 +122,10 @@ class SwinUNet(nn.Module):
 
     def bottleneck(self, x: Tensor, condition: Tensor, t: Tensor) -> Tensor:
         """Features behind the middle [B, width * multipliers[-1], H/2^(levels-1), W/2^(levels-1)]."""
-        return self._encode(x, condition, t)[0]
+        return self._encode(x, condition, t, None)[0]
 
-    def forward(self, x: Tensor, condition: Tensor, t: Tensor) -> Tensor:
-        h, skips, embedding = self._encode(x, condition, t)
+    def forward(self, x: Tensor, condition: Tensor, t: Tensor, planes: Tensor | None = None) -> Tensor:
+        h, skips, embedding = self._encode(x, condition, t, planes)
         for step in self.decoder:
             h = step(torch.cat([h, skips.pop()], dim=1), embedding)
         out: Tensor = self.head(silu(self.norm(h)))

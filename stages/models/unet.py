@@ -81,21 +81,24 @@ class UNet(nn.Module):
     The answer has the shape of x; H and W are multiples of `multiple`. `widths` are the channels of each level,
     finest first; every level after the first halves the resolution. Noisy latent and condition have a first
     convolution each, and are added: as one concatenation, initialised by one fan-in, three planes of LR pixels
-    would begin drowned in 48 planes of noise.
+    would begin drowned in 48 planes of noise. With `noise_channels`, planes [B, noise_channels, H, W] of noise
+    follow x in its convolution.
     """
 
     condition_factor = 1
     """Side of the condition over the side of x."""
 
     def __init__(
-        self, channels: int, conditions: int, widths: Sequence[int], blocks: int, attention: bool, groups: int
-    ) -> None:
+        self, channels: int, conditions: int, widths: Sequence[int], blocks: int, attention: bool, groups: int,
+        noise_channels: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.multiple = 2 ** (len(widths) - 1)
         self.features = widths[0]
+        self.bottleneck_channels = widths[-1]
         size = 4 * widths[0]
         self.time = nn.Sequential(nn.Linear(self.features, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
-        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(channels + noise_channels, widths[0], 3, padding=1)
         self.condition = nn.Conv2d(conditions, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
         self.encoder = nn.ModuleList()
@@ -115,16 +118,25 @@ class UNet(nn.Module):
         self.norm = group_norm(before, groups)
         self.head = start_at_zero(nn.Conv2d(before, channels, 3, padding=1))
 
-    def forward(self, x: Tensor, condition: Tensor, t: Tensor) -> Tensor:
+    def _encode(
+        self, x: Tensor, condition: Tensor, t: Tensor, planes: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
         embedding = self.time(time_embedding(t, self.features).to(x.dtype))
-        h = self.stem(x) + self.condition(condition)
+        h = self.stem(x if planes is None else torch.cat([x, planes], dim=1)) + self.condition(condition)
         skips: list[Tensor] = []
         for down, blocks in zip(self.down, self.encoder, strict=True):
             h = down(h)
             for block in blocks:  # type: ignore[attr-defined]
                 h = block(h, embedding)
             skips.append(h)
-        h = self.attention(skips.pop())
+        return self.attention(skips.pop()), skips, embedding
+
+    def bottleneck(self, x: Tensor, condition: Tensor, t: Tensor) -> Tensor:
+        """Features of the lowest resolution [B, bottleneck_channels, H / multiple, W / multiple]."""
+        return self._encode(x, condition, t, None)[0]
+
+    def forward(self, x: Tensor, condition: Tensor, t: Tensor, planes: Tensor | None = None) -> Tensor:
+        h, skips, embedding = self._encode(x, condition, t, planes)
         for up, blocks in zip(self.up, self.decoder, strict=True):
             h = torch.cat([up(interpolate(h, scale_factor=2.0, mode="nearest")), skips.pop()], dim=1)
             for block in blocks:  # type: ignore[attr-defined]

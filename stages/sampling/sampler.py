@@ -41,8 +41,13 @@ class Denoiser(Protocol):
     def autoencoder(self) -> Autoencoder: ...
     @property
     def multiple(self) -> int: ...
+    @property
+    def noise_channels(self) -> int: ...
     def encode_lr(self, lr: Tensor) -> Tensor: ...
-    def predict_x0(self, z_t: Tensor, t: Tensor, lr: Tensor, zy: Tensor, process: ResShift | None = None) -> Tensor: ...
+    def predict_x0(
+        self, z_t: Tensor, t: Tensor, lr: Tensor, zy: Tensor, process: ResShift | None = None,
+        planes: Tensor | None = None,
+    ) -> Tensor: ...  # fmt: skip
 
 
 @torch.no_grad()
@@ -82,8 +87,16 @@ def _sampled(model: Denoiser, lr: Tensor, tiling: Tiling, process: ResShift, sou
     def noise(k: int) -> Tensor:
         return source.normal(f"sample/{k}", [name], zy.shape[1:]).to(zy)
 
+    planes: Tensor | None = None
+    if model.noise_channels:  # one field for the whole image, as the chain's noise is
+        planes = source.normal("sample/planes", [name], (model.noise_channels, *zy.shape[-2:])).to(zy)
+
     def predict_x0(z: Tensor, t: Tensor) -> Tensor:
-        return tiling.blend(lambda tile: model.predict_x0(tile.of(z), t, tile.of(lr), tile.of(zy), process))
+        return tiling.blend(
+            lambda tile: model.predict_x0(
+                tile.of(z), t, tile.of(lr), tile.of(zy), process, None if planes is None else tile.of(planes)
+            )
+        )
 
     z0 = process.sample(zy, predict_x0, noise)
     return (tiling.blend(lambda tile: model.autoencoder.decode(tile.of(z0))) + 1) / 2
