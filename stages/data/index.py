@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Pixels: TypeAlias = NDArray[np.uint8]
 PairReader: TypeAlias = Callable[[int, int], tuple[Pixels, Pixels]]
 """(sample, epoch) -> (lr, hr). Safe to call from several threads."""
+LrReader: TypeAlias = Callable[[int, int], Pixels]
+"""(sample, epoch) -> lr alone. Safe to call from several threads."""
 
 
 class Pairs(Protocol):
@@ -51,6 +53,10 @@ class Pairs(Protocol):
 
     def reader(self, budget: int) -> PairReader:
         """:meth:`read_pair` with at most `budget` bytes of decoded images kept between calls."""
+        ...
+
+    def lr_reader(self, budget: int) -> LrReader:
+        """:meth:`reader` for what needs no HR image, which is then not decoded where it is stored."""
         ...
 
     def hr_sizes(self) -> NDArray[np.int64]:
@@ -113,6 +119,17 @@ def read_rows(artifact: Artifact, columns: Sequence[str], split: str | Sequence[
             "Add images, or change the fractions of `split` where they are ingested"
         )
     return kept.combine_chunks()
+
+
+def read_shard_rows(artifact: Artifact, columns: Sequence[str], shard: str) -> pyarrow.Table:
+    """`columns` of the rows of one shard, as far as the index has them, in key order."""
+    import pyarrow.parquet
+
+    path = artifact.open(INDEX)
+    known = set(pyarrow.parquet.read_schema(path).names)
+    wanted = [name for name in columns if name in known]
+    table = pyarrow.parquet.read_table(path, columns=wanted, filters=[("shard", "=", shard)])
+    return table.sort_by("key").combine_chunks()
 
 
 def int64(table: pyarrow.Table, name: str) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from degrade.errors import DegradeError
 from degrade.preset import Preset
 from degrade.recipe import Recipe, sample_recipe
 from pipelines.stage import Artifact, StageError
-from stages.data.index import PairIndex, PairReader, Pixels, int64, read_rows
+from stages.data.index import LrReader, PairIndex, PairReader, Pixels, int64, read_rows
 from stages.data.kept import Kept
 from stages.data.pixels import Undecodable, decode_rgb
 from stages.data.ranges import RangeReader
@@ -103,6 +103,11 @@ class OnlinePairs(PairIndex):
     def reader(self, budget: int) -> PairReader:
         """:meth:`read_pair` that keeps decoded photographs in memory, up to `budget` bytes (and the last one read)."""
         return replace(self, photographs=Kept(budget)).read_pair
+
+    def lr_reader(self, budget: int) -> LrReader:
+        """LR images alone; they are made of HR ones, which is not cheaper."""
+        read = self.reader(budget)
+        return lambda i, epoch: read(i, epoch)[0]
 
     def hr_sizes(self) -> NDArray[np.int64]:
         """(height, width) of every HR image, [n, 2], before :attr:`may_turn`."""

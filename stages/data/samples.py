@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.stage import Artifact
-from stages.data.index import PairIndex, PairReader, Pixels, int64, read_rows
+from stages.data.index import LrReader, PairIndex, PairReader, Pixels, int64, read_rows, read_shard_rows
 from stages.data.kept import Kept
 from stages.data.pixels import decode_rgb
 from stages.data.ranges import RangeReader
@@ -38,6 +38,12 @@ class SampleIndex(PairIndex):
         table = read_rows(artifact, [*_TEXT, *_NUMBERS, *_SIDES], split)
         return cls(artifact, table, {name: int64(table, name) for name in _NUMBERS}, RangeReader(artifact))
 
+    @classmethod
+    def of_shard(cls, artifact: Artifact, shard: str) -> SampleIndex:
+        """The samples of one shard, in the order of their keys; of a large index only that part is read."""
+        table = read_shard_rows(artifact, [*_TEXT, *_NUMBERS, *_SIDES], shard)
+        return cls(artifact, table, {name: int64(table, name) for name in _NUMBERS}, RangeReader(artifact))
+
     def key(self, i: int, epoch: int = 0) -> str:
         """The key of sample `i`, as it is called in its shard."""
         return str(self.table["key"][int(i)])
@@ -61,6 +67,19 @@ class SampleIndex(PairIndex):
             return (lr, hr), lr.nbytes + hr.nbytes
 
         def read(i: int, _epoch: int) -> tuple[Pixels, Pixels]:
+            return kept.get(i, lambda: decode(i))
+
+        return read
+
+    def lr_reader(self, budget: int) -> LrReader:
+        """The LR image alone, for what needs no HR, with decoded ones kept up to `budget` bytes."""
+        kept: Kept[Pixels] = Kept(budget)
+
+        def decode(i: int) -> tuple[Pixels, int]:
+            lr = decode_rgb(self.read(i, "lr"))
+            return lr, lr.nbytes
+
+        def read(i: int, _epoch: int) -> Pixels:
             return kept.get(i, lambda: decode(i))
 
         return read

@@ -1,19 +1,24 @@
-"""Batches by global sample index: read ahead of need, cropped and mirrored by pure functions of that index."""
+"""Batches by global sample index: read ahead of need, cropped and mirrored by pure functions of that index.
+
+With a latent cache a batch carries the latents of its samples, or of their mirror images, and HR images are decoded
+only for losses that look at them.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 
 import cv2
-import numpy as np
 import torch
+from torch import Tensor
 
 from stages.data.index import Pairs, Pixels
+from stages.data.latents import LatentIndex
 from stages.data.order import indices_at
+from stages.data.tensors import to_batch
 from stages.diffusion.noise import Noise
 from stages.training.config import TrainConfig
 from stages.training.method import Batch
@@ -21,14 +26,23 @@ from stages.training.ranks import SOLO, Ranks, share_of
 
 
 @dataclass(frozen=True)
+class _Sample:
+    """A sample as it was read: `latents` [2, C, H, W] are (z0, z_y)."""
+
+    lr: Pixels
+    hr: Pixels | None
+    latents: Tensor | None
+
+
+@dataclass(frozen=True)
 class _Due:
     """A batch on its way: where the global batch starts, this rank's samples of it, what their pairs are called, and
-    their pixels when they are there."""
+    what was read of them when it is there."""
 
     first: int
     samples: tuple[int, ...]
     keys: tuple[str, ...]
-    pixels: list[Future[tuple[Pixels, Pixels]]]
+    read: list[Future[_Sample]]
 
 
 class PairLoader:
@@ -41,12 +55,30 @@ class PairLoader:
 
     AHEAD = 3
 
-    def __init__(self, pairs: Pairs, scale: int, config: TrainConfig, ranks: Ranks = SOLO) -> None:
+    def __init__(
+        self,
+        pairs: Pairs,
+        scale: int,
+        config: TrainConfig,
+        ranks: Ranks = SOLO,
+        *,
+        latents: LatentIndex | None = None,
+        hr: bool = True,
+    ) -> None:
+        """`latents` are those of `pairs`; `hr` says whether batches hold HR images. Raises ValueError for a patch of
+        what is cached whole, and for neither latents nor HR."""
+        if latents is not None and config.data.patch is not None:
+            raise ValueError("a latent cache holds whole samples; leave data.patch out")
+        if latents is None and not hr:
+            raise ValueError("a batch needs HR images or latents")
+        self.latents = latents
         self.pairs, self.scale, self.noise = pairs, scale, Noise(config.seed)
         self.batch_size = config.training.batch_size
         self.share = share_of(self.batch_size, ranks)
         self.patch, self.flip = config.data.patch, config.data.flip
-        self.read = pairs.reader(config.cache_megabytes * 1_000_000)
+        budget = config.cache_megabytes * 1_000_000
+        self.read_pair = pairs.reader(budget) if hr else None
+        self.read_lr = None if hr else pairs.lr_reader(budget)
         self.pool = ThreadPoolExecutor(config.loader_threads, thread_name_prefix="pairs")
         self.ready: deque[_Due] = deque()
 
@@ -70,25 +102,39 @@ class PairLoader:
         while len(self.ready) <= self.AHEAD:
             self._submit(self.ready[-1].first + self.batch_size)
         due = self.ready.popleft()
-        lr, hr = zip(*(future.result() for future in due.pixels), strict=True)
-        return Batch(_stack(lr), _stack(hr), due.samples, due.keys, self.noise)
+        read = [future.result() for future in due.read]
+        hr = [sample.hr for sample in read if sample.hr is not None]
+        latents = [sample.latents for sample in read if sample.latents is not None]
+        return Batch(
+            to_batch([sample.lr for sample in read]),
+            to_batch(hr) if hr else None,
+            due.samples,
+            due.keys,
+            self.noise,
+            (torch.stack([pair[0] for pair in latents]), torch.stack([pair[1] for pair in latents]))
+            if latents
+            else None,
+        )
 
     def _submit(self, first: int) -> None:
         start, stop = self.share
         samples = tuple(range(first + start, first + stop))
         places = [int(i) for i in indices_at(self.noise.seed, first + start, stop - start, len(self.pairs))]
         epochs = [g // len(self.pairs) for g in samples]
-        pixels = [self.pool.submit(self._sample, *due) for due in zip(samples, places, epochs, strict=True)]
+        read = [self.pool.submit(self._sample, *due) for due in zip(samples, places, epochs, strict=True)]
         keys = tuple(self.pairs.key(i, epoch) for i, epoch in zip(places, epochs, strict=True))
-        self.ready.append(_Due(first, samples, keys, pixels))
+        self.ready.append(_Due(first, samples, keys, read))
 
-    def _sample(self, g: int, i: int, epoch: int) -> tuple[Pixels, Pixels]:
-        lr, hr = self.read(i, epoch)
+    def _sample(self, g: int, i: int, epoch: int) -> _Sample:
+        mirrored = bool(self.flip and self.noise.integer("flip", g, 2))
+        latents = None if self.latents is None else self.latents.read(i, mirrored)
+        if self.read_lr is not None:
+            return _Sample(_turned(self.read_lr(i, epoch), mirrored), None, latents)
+        assert self.read_pair is not None
+        lr, hr = self.read_pair(i, epoch)
         if self.patch is not None:
             lr, hr = self._crop(g, lr, hr, self.patch)
-        if self.flip and self.noise.integer("flip", g, 2):
-            lr, hr = lr[:, ::-1], hr[:, ::-1]
-        return lr, hr
+        return _Sample(_turned(lr, mirrored), _turned(hr, mirrored), latents)
 
     def _crop(self, g: int, lr: Pixels, hr: Pixels, side: int) -> tuple[Pixels, Pixels]:
         height, width = lr.shape[:2]
@@ -101,7 +147,5 @@ class PairLoader:
         )
 
 
-def _stack(images: Sequence[Pixels]) -> torch.Tensor:
-    """uint8 [H, W, 3] images of one size -> float32 [B, 3, H, W] in [0, 1]."""
-    pixels = torch.from_numpy(np.stack(images))
-    return pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
+def _turned(image: Pixels, mirrored: bool) -> Pixels:
+    return image[:, ::-1] if mirrored else image

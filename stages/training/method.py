@@ -17,30 +17,43 @@ class Batch:
     """Training pairs: `lr` [B, 3, h, w] and `hr` [B, 3, h*scale, w*scale], float32 RGB in [0, 1].
 
     `samples` are their global sample indices, the only names that `noise` may be drawn by; `keys` their
-    names in the data, for messages.
+    names in the data, for messages. `latents` are (z0, z_y) [B, C, H, W], float32 or half, where a cache holds them;
+    methods ask for them through `stages.methods.latents.latents_of`. With a cache HR may be left out. `step` counts
+    the steps before the one that the batch is for.
     """
 
     lr: Tensor
-    hr: Tensor
+    hr_if_read: Tensor | None
     samples: tuple[int, ...]
     keys: tuple[str, ...]
     noise: Noise
+    latents: tuple[Tensor, Tensor] | None = None
+    step: int = 0
+
+    @property
+    def hr(self) -> Tensor:
+        if self.hr_if_read is None:
+            raise ValueError(
+                "this batch carries latents and no HR images: a stage whose losses look at HR has to ask its loader "
+                "for them (PairLoader, hr=True)"
+            )
+        return self.hr_if_read
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def part(self, start: int, stop: int) -> Batch:
         """The samples start..stop-1, as a micro-batch."""
-        return replace(
-            self,
-            lr=self.lr[start:stop],
-            hr=self.hr[start:stop],
-            samples=self.samples[start:stop],
-            keys=self.keys[start:stop],
-        )
+        part = self._with(lambda tensor: tensor[start:stop])
+        return replace(part, samples=self.samples[start:stop], keys=self.keys[start:stop])
 
     def to(self, device: str) -> Batch:
-        return replace(self, lr=self.lr.to(device), hr=self.hr.to(device))
+        return self._with(lambda tensor: tensor.to(device))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        hr = None if self.hr_if_read is None else change(self.hr_if_read)
+        latents = None if self.latents is None else (change(self.latents[0]), change(self.latents[1]))
+        return replace(self, lr=change(self.lr), hr_if_read=hr, latents=latents)
 
 
 Losses = Mapping[str, Tensor]
@@ -51,8 +64,8 @@ Losses = Mapping[str, Tensor]
 class Phase:
     """One optimiser and what drives it: `repeats` updates a step, each on a fresh batch, in the order of phases.
 
-    `trains` names networks of the method. RSD, for example, has a phase `fake` with repeats=K and then a
-    phase `student`.
+    `trains` names networks of the method. Steps before `start` are without the phase and read nothing for it. RSD,
+    for example, has a phase `fake` with repeats=K and then a phase `student`.
     """
 
     name: str
@@ -60,6 +73,12 @@ class Phase:
     optimiser: OptimiserConfig
     losses: Callable[[Batch], Losses]
     repeats: int = 1
+    start: int = 0
+
+
+def updates_before(phases: Sequence[Phase], step: int) -> int:
+    """Updates of all phases in the first `step` steps: where in the data the next one begins."""
+    return sum(phase.repeats * max(0, step - phase.start) for phase in phases)
 
 
 class Method(Protocol):
