@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -15,11 +17,13 @@ class Head(nn.Module):
     """`forward`: features [B, channels, h, w] -> logits [B, 1, ceil(h/8), ceil(w/8)], larger for "real".
 
     The discriminator of DMD2 on a bottleneck of 8x8 (arXiv 2405.14867, its ImageNet-64 setting): convolutions of
-    4x4 with stride 2 and 4, each with GroupNorm and SiLU, then 1x1. Other sizes are extended by zeros.
+    4x4 with stride 2 and 4, each with GroupNorm and SiLU, then 1x1. Other sizes are extended by zeros. Narrow
+    features have fewer than 32 groups: one value alone, normalised, would be zero whatever it was.
     """
 
-    def __init__(self, channels: int, groups: int = 32) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
+        groups = math.gcd(32, max(1, channels // 4))
         self.halve = nn.Conv2d(channels, channels, 4, stride=2, padding=1)
         self.halve_norm = group_norm(channels, groups)
         self.gather = nn.Conv2d(channels, channels, 4, stride=4)

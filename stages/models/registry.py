@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CARD_SCHEMA: Final = 1
 FAMILIES: Final[dict[str, str]] = {
     "resshift": "stages.models.resshift:ResShiftModel",
+    "one-step": "stages.models.one_step:OneStepModel",
     "vq": "stages.models.vq:VQAutoencoder",
     "kl": "stages.models.kl:KLAutoencoder",
     "tiny": "stages.models.tiny:TinyAutoencoder",

@@ -23,6 +23,11 @@ REACH = {
         "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
         "degrade", "degrade/operators",
     },
+    "distill.rsd": {
+        "stages/methods", "stages/training", "stages/models", "stages/models/keymaps", "stages/losses",
+        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
+        "degrade", "degrade/operators",
+    },
     "evaluate": {
         "stages/evaluation", "stages/metrics", "stages/models", "stages/models/keymaps",
         "stages/diffusion", "stages/sampling", "stages/data",

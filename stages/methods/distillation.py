@@ -1,0 +1,116 @@
+"""What the one-step distillations of a ResShift teacher have in common as stages; their methods are files of their own.
+
+The student is trained on the teacher's own kind of pairs, in the teacher's latent space, and leaves as a model of the
+family ``one-step``: one network evaluation an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+from pipelines.stage import Context, Facets, Input, InputFacets, JsonObject, Output, Resources, Stage, StageError
+from stages.training.config import TrainConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.models.one_step import OneStepModel
+    from stages.models.resshift import ResShiftModel
+    from stages.training.method import Method
+
+
+class StudentTraining(TrainingConfig):
+    """AdamW as RSD's authors set it: a constant 5e-5 without warm-up (arXiv 2503.13358, appendix C)."""
+
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
+class DistillConfig(TrainConfig):
+    training: StudentTraining = StudentTraining()
+
+
+class Distillation(Stage):
+    """Base of the stages; a subclass names its `method`, and the facet `distilled` of its students."""
+
+    gang = True
+    distilled: ClassVar[str]
+    inputs: ClassVar[Mapping[str, Input]] = {
+        "pairs": Input("samples", "LR and HR pairs; only their train split is learned from", {"role": "pairs"}),
+        "teacher": Input("model", "the ResShift model to distil", {"role": "sr", "family": "resshift"}),
+    }
+    code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
+
+    def method(self, ctx: Context, teacher: ResShiftModel) -> tuple[Method, OneStepModel]:
+        """The method, which holds the frozen `teacher`, and its student. Called with torch's generator seeded."""
+        raise NotImplementedError(f"{type(self).__qualname__}.method")
+
+    @classmethod
+    def outputs(cls, config: Any, inputs: InputFacets) -> Mapping[str, Output]:
+        facets: Facets = {"role": "sr", "family": "one-step", "distilled": cls.distilled}
+        pairs, teacher = _facets(inputs, "pairs"), _facets(inputs, "teacher")
+        facets |= {name: teacher[name] for name in ("scale", "latent_space") if name in teacher}
+        _refuse_other_scale(pairs.get("scale"), teacher.get("scale"))
+        return {"model": Output("model", "the student", facets, reproducible=config.device == "cpu")}
+
+    @classmethod
+    def resources(cls, config: DistillConfig) -> Resources:
+        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
+
+    def run(self, ctx: Context) -> None:
+        from stages.data.scale import pair_scale
+        from stages.models.numerics import numerics, seeded
+        from stages.models.registry import load_model
+        from stages.models.resshift import ResShiftModel
+        from stages.training.distributed import ranks_of
+        from stages.training.loader import PairLoader
+        from stages.training.loop import Trainer
+        from stages.training.pairs import training_pairs
+        from stages.training.pictures import HeldOutPictures
+        from stages.training.prepare import prepare
+
+        config: DistillConfig = ctx.config
+        scale = pair_scale(ctx.inputs["pairs"])
+        with numerics(config.threads, reproducible=config.device == "cpu"), ranks_of(ctx) as ranks:
+            device = ctx.devices[0] if config.device == "cuda" else "cpu"
+            teacher = cast(ResShiftModel, load_model(ctx.inputs["teacher"], device))
+            _refuse_other_scale(scale, teacher.scale)
+            with seeded(config.seed):
+                method, student = self.method(ctx, teacher)
+            prepare(teacher, config)
+            pairs = training_pairs(ctx.inputs["pairs"], config, teacher.multiple)
+            pictures = HeldOutPictures.of(ctx.inputs["pairs"], ctx)
+            with PairLoader(pairs, scale, config, ranks) as loader:
+                state = Trainer(method, loader, config, ctx, pictures, ranks).run()
+        if ctx.rank == 0:  # the others have the same weights
+            self._save(ctx, student, state.averages["student"].average, set(pairs.images))
+
+    def _save(self, ctx: Context, student: OneStepModel, weights: Mapping[str, Tensor], seen: set[str]) -> None:
+        from stages.models.registry import save_model, save_provenance, trained_on
+
+        out, teacher = ctx.out["model"], ctx.inputs["teacher"]
+        card: JsonObject = {
+            "preprocessing": {"colour": "sRGB", "range": [-1, 1], "padding": "reflect", "multiple": student.multiple},
+            "sampler": {"kind": "one-step", "steps": 1},
+        }
+        save_model(out, student.family, student.constructor, weights, card)
+        seen |= trained_on(teacher)
+        if "autoencoder" in teacher.manifest.refs:
+            autoencoder = teacher.ref("autoencoder")
+            out.ref("autoencoder", autoencoder)
+            seen |= trained_on(autoencoder)
+        save_provenance(out, seen)
+        out.facet(scale=student.scale, latent_space=student.autoencoder.space)
+
+
+def _facets(inputs: InputFacets, slot: str) -> Facets:
+    """Those that are known of an input before the run."""
+    found = inputs.get(slot)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _refuse_other_scale(pairs: object, teacher: object) -> None:
+    if isinstance(pairs, int) and isinstance(teacher, int) and pairs != teacher:
+        raise StageError(
+            f"the pairs are of scale {pairs}, the teacher enlarges by {teacher}; connect pairs of its scale"
+        )
