@@ -26,8 +26,8 @@ from degrade.engine import finish, prepare, render
 from degrade.preset import Preset
 from degrade.presets import load_preset
 from degrade.recipe import Recipe, sample_recipe
-from tests.support import degrade_basicsr, degrade_port
-from tests.support.degrade_basicsr import Reference
+from tests.support import basicsr_reference, degrade_port
+from tests.support.basicsr_reference import Reference
 from tests.support.degrade_bounds import Machine
 from tests.support.degrade_pool import DIGEST, PHOTOS, peak_memory, photograph, storing, throughput
 
@@ -98,7 +98,7 @@ def port(size: int, sharpen: bool, pairs: int) -> Contender:
 
 def reference(size: int, sharpen: bool, pairs: int, batch: int) -> Contender:
     photos = [photograph(name, size, size) for name in PHOTOS]
-    pipeline = Reference(sharpen)
+    pipeline = Reference(sharpen=sharpen)
 
     def make(number: int) -> int:
         chosen = np.stack([photos[(number + index) % len(photos)] for index in range(batch)])
@@ -111,7 +111,7 @@ def reference(size: int, sharpen: bool, pairs: int, batch: int) -> Contender:
 
 def compare(size: int, sharpen: bool, pairs: int, referred: int) -> None:
     """Print pairs per CPU-second of the three, and the ratios."""
-    degrade_basicsr.seed(0)
+    basicsr_reference.seed(0)
     ours, ported = engine(size, sharpen, pairs), port(size, sharpen, pairs // 2)
     batches = [reference(size, sharpen, referred, batch) for batch in BATCHES if referred >= batch]
     for contender in (ours, ported):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,9 +21,7 @@ import cv2
 import numpy as np
 import torch
 from skimage import data
-from torch.nn import functional
 
-from degrade.basicsr_compat import degradations, diffjpeg, img_process_util
 from degrade.batched.canvas import Canvas
 from degrade.batched.engine import render_batch
 from degrade.batched.operators import is_batched, kind_of, operator_of
@@ -36,11 +33,10 @@ from degrade.operators.base import Draw
 from degrade.preset import Augment, Crop, Preset
 from degrade.presets import load_preset, preset_names
 from degrade.recipe import Recipe, sample_recipe
+from tests.support import basicsr_reference
+from tests.support.basicsr_reference import Kernels, Reference
 
 DIGEST = "ab" * 32
-PI = float(np.pi)
-FAMILIES = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
-WEIGHTS = [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
 
 
 def mirrored(preset: Preset) -> Preset:
@@ -210,91 +206,20 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-class Reference:
-    """Real-ESRGAN's order of basicsr's operators with its own draws (its paper's released options), on any device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.ops, self.tools = device, degradations(), img_process_util()
-        self.usm = self.tools.USMSharp().to(device)
-        self.jpeg = diffjpeg().DiffJPEG(differentiable=False).to(device)
-
-    def kernels(self, count: int, sigma: list[float]) -> torch.Tensor:
-        """Drawn on the host, as its data loader does."""
-        return torch.from_numpy(np.stack([self.kernel(sigma) for _ in range(count)])).float()
-
-    def kernel(self, sigma: list[float]) -> np.ndarray:
-        size = random.choice(range(7, 22, 2))
-        if random.random() < 0.1:
-            low = PI / 3 if size < 13 else PI / 5
-            return self.ops.circular_lowpass_kernel(random.uniform(low, PI), size, pad_to=21)
-        kernel = self.ops.random_mixed_kernels(
-            FAMILIES, WEIGHTS, size, sigma, sigma, [-PI, PI], [0.5, 4], [1, 2], noise_range=None
-        )
-        return np.pad(kernel, (21 - size) // 2)
-
-    def final_kernels(self, count: int) -> torch.Tensor:
-        kernels = np.zeros((count, 21, 21))
-        kernels[:, 10, 10] = 1
-        for kernel in kernels:
-            if random.random() < 0.8:
-                size = random.choice(range(7, 22, 2))
-                kernel[:] = self.ops.circular_lowpass_kernel(random.uniform(PI / 3, PI), size, pad_to=21)
-        return torch.from_numpy(kernels).float()
-
-    def prepared(self, count: int) -> list[torch.Tensor]:
-        """The kernels of a batch; not part of its time, since loader workers make them."""
-        return [self.kernels(count, [0.2, 3]), self.kernels(count, [0.2, 1.5]), self.final_kernels(count)]
-
-    def resize(self, image: torch.Tensor, weights: list[float], span: list[float], base: tuple[int, int] | None):
-        direction = random.choices(["up", "down", "keep"], weights)[0]
-        factor = {"up": random.uniform(1, span[1]), "down": random.uniform(span[0], 1), "keep": 1.0}[direction]
-        mode = random.choice(["area", "bilinear", "bicubic"])
-        if base is None:
-            return functional.interpolate(image, scale_factor=factor, mode=mode)
-        return functional.interpolate(image, size=tuple(int(side * factor) for side in base), mode=mode)
-
-    def noise(self, image: torch.Tensor, sigma: list[float], scale: list[float]) -> torch.Tensor:
-        options = {"gray_prob": 0.4, "clip": True, "rounds": False}
-        if random.random() < 0.5:
-            return self.ops.random_add_gaussian_noise_pt(image, sigma_range=sigma, **options)
-        return self.ops.random_add_poisson_noise_pt(image, scale_range=scale, **options)
-
-    def compress(self, image: torch.Tensor) -> torch.Tensor:
-        quality = image.new_zeros(image.shape[0]).uniform_(30, 95)
-        return self.jpeg(torch.clamp(image, 0, 1), quality=quality)
-
-    def final(self, image: torch.Tensor, lr: tuple[int, int], kernels: torch.Tensor) -> torch.Tensor:
-        image = functional.interpolate(image, size=lr, mode=random.choice(["area", "bilinear", "bicubic"]))
-        return self.tools.filter2D(image.contiguous(), kernels)
-
-    @torch.no_grad()
-    def __call__(self, photos: torch.Tensor, kernels: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """uint8 [B, h, w, 3] on the host to (hr, lr) on the device."""
-        first, second, last = (kernel.to(self.device) for kernel in kernels)
-        hr = self.usm(photos.to(self.device).permute(0, 3, 1, 2).contiguous().float() / 255)
-        lr = (hr.shape[2] // 4, hr.shape[3] // 4)
-        image = self.resize(self.tools.filter2D(hr, first), [0.2, 0.7, 0.1], [0.15, 1.5], None)
-        image = self.compress(self.noise(image, [1, 30], [0.05, 3]))
-        if random.random() < 0.8:
-            image = self.tools.filter2D(image.contiguous(), second)
-        image = self.noise(self.resize(image, [0.3, 0.4, 0.3], [0.3, 1.2], lr), [1, 25], [0.05, 2.5])
-        sinc_first = random.random() < 0.5
-        image = self.compress(self.final(image, lr, last)) if sinc_first else self.final(self.compress(image), lr, last)
-        return hr, torch.clamp((image * 255).round(), 0, 255) / 255
-
-
 def reference(device: torch.device, photos: torch.Tensor, batches: int) -> float:
-    """Seconds per batch of basicsr's operators, averaged over batches, since a whole batch shares its draws."""
-    torch.manual_seed(0)
-    np.random.seed(0)
-    random.seed(0)
-    pipeline = Reference(device)
-    pipeline(photos, pipeline.prepared(len(photos)))
+    """Seconds per batch uint8 [n, h, w, 3] of basicsr's operators, averaged, since a whole batch shares its draws."""
+    basicsr_reference.seed(0)
+    pipeline = Reference(sharpen=True, device=device)
+
+    def degrade(kernels: Kernels) -> None:
+        pipeline(photos.to(device).permute(0, 3, 1, 2).float() / 255, kernels)
+
+    degrade(Kernels.drawn(len(photos)))
     seconds = 0.0
     for _ in range(batches):
-        kernels = pipeline.prepared(len(photos))
+        kernels = Kernels.drawn(len(photos))  # not part of the time, since loader workers make them
         start = clock(device)
-        pipeline(photos, kernels)
+        degrade(kernels)
         seconds += clock(device) - start
     return seconds / batches
 

@@ -1,7 +1,9 @@
-"""Real-ESRGAN's degradation as the released model orders basicsr's operators, one image at a time, on the CPU.
+"""Real-ESRGAN's degradation as the released x4plus model orders basicsr's operators, for a batch at a time.
 
-The parameters are written out from the released options of x4plus, not read from our presets. basicsr draws from the
-global generators of random, NumPy and torch; :func:`seeded` sets them and puts them back.
+Kernels, noise levels and qualities are drawn for each sample, sizes and the kinds of noise once for the batch, as its
+training step does. The parameters are written out from the released options, not read from our presets. basicsr draws
+from the global generators of random, NumPy and torch, and so does this. Importing it needs no basicsr; making a
+:class:`Reference` raises DegradeError where there is none.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,18 +20,24 @@ from torch.nn import functional
 from degrade.basicsr_compat import degradations, diffjpeg, img_process_util
 
 PI = float(np.pi)
-KINDS = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
-SHARES = [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
+FAMILIES = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
+WEIGHTS = [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
 MODES = ["area", "bilinear", "bicubic"]
+SIDE = 21
+
+
+def seed(value: int) -> None:
+    """Seed the global generators."""
+    random.seed(value)
+    np.random.seed(value)
+    torch.manual_seed(value)
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(value: int) -> Iterator[None]:
     """Seed the global generators within the block."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    seed(value)
     try:
         yield
     finally:
@@ -47,70 +56,107 @@ def to_image(tensor: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor[0].permute(1, 2, 0).numpy() * 255)
 
 
+def padded(kernel: np.ndarray) -> np.ndarray:
+    """A kernel in the middle of 21 x 21, as the training pipeline pads all of them."""
+    return np.pad(kernel, (SIDE - kernel.shape[0]) // 2)
+
+
 def filtered(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """basicsr's filter2D with `kernel` padded to 21 x 21, as its training pipeline pads it."""
-    padded = np.pad(kernel, (21 - kernel.shape[0]) // 2)
+    """basicsr's filter2D of code values [h, w, 3] with the padded `kernel`."""
     with torch.no_grad():
-        return to_image(img_process_util().filter2D(to_tensor(image), torch.from_numpy(padded)[None].float()))
+        return to_image(img_process_util().filter2D(to_tensor(image), torch.from_numpy(padded(kernel))[None].float()))
+
+
+def draw_kernel(sigma: list[float]) -> np.ndarray:
+    """A blur kernel, 21 x 21; `sigma` is the range of both widths."""
+    size = random.choice(range(7, 22, 2))
+    if random.random() < 0.1:
+        omega = random.uniform(PI / 3 if size < 13 else PI / 5, PI)
+        return padded(degradations().circular_lowpass_kernel(omega, size, pad_to=False))
+    return padded(
+        degradations().random_mixed_kernels(
+            FAMILIES, WEIGHTS, size, sigma, sigma, [-PI, PI], [0.5, 4], [1, 2], noise_range=None
+        )
+    )
+
+
+def draw_sinc() -> np.ndarray:
+    """The kernel of the last filter, 21 x 21: a low-pass, or nothing in one case of five."""
+    if random.random() < 0.8:
+        size = random.choice(range(7, 22, 2))
+        return padded(degradations().circular_lowpass_kernel(random.uniform(PI / 3, PI), size, pad_to=False))
+    return padded(np.ones((1, 1)))
+
+
+def draw_factor(weights: list[float], span: list[float]) -> float:
+    """How much larger an image becomes: up, down or not at all by `weights`."""
+    direction = random.choices(["up", "down", "keep"], weights)[0]
+    return {"up": random.uniform(1, span[1]), "down": random.uniform(span[0], 1), "keep": 1.0}[direction]
+
+
+class Kernels(NamedTuple):
+    """The kernels of a batch [n, 21, 21], on the host: of the two blurs and of the last filter."""
+
+    first: torch.Tensor
+    second: torch.Tensor
+    last: torch.Tensor
+
+    @classmethod
+    def drawn(cls, count: int) -> Kernels:
+        """All three for every sample, as the data loader draws them, whether or not the second blur is applied."""
+        stacks = [
+            [draw() for _ in range(count)]
+            for draw in (lambda: draw_kernel([0.2, 3]), lambda: draw_kernel([0.2, 1.5]), draw_sinc)
+        ]
+        return cls(*(torch.from_numpy(np.stack(stack)).float() for stack in stacks))
 
 
 class Reference:
-    """Without sharpening; scale 4. Takes and gives code values: uint8 [h, w, 3] -> uint8 [h/4, w/4, 3]."""
+    """At scale 4, on `device`; `sharpen` says whether the HR images are sharpened first."""
 
-    def __init__(self) -> None:
-        self.ops = degradations()
-        self.jpeg = diffjpeg().DiffJPEG(differentiable=False)
+    def __init__(self, *, sharpen: bool, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.ops, self.tools = degradations(), img_process_util()
+        self.usm = self.tools.USMSharp().to(self.device) if sharpen else None
+        self.jpeg = diffjpeg().DiffJPEG(differentiable=False).to(self.device)
 
     @torch.no_grad()
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        x = to_tensor(image)
-        lr = (image.shape[0] // 4, image.shape[1] // 4)
-        x = self._blur(x, [0.2, 3])
-        x = self._resize(x, [0.2, 0.7, 0.1], [0.15, 1.5], None)
-        x = self._compress(self._noise(x, [1, 30], [0.05, 3]))
+    def __call__(self, batch: torch.Tensor, kernels: Kernels | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """(hr, lr) on the device, of a batch [n, 3, h, w] in 0..1; lr [n, 3, h/4, w/4] has 8-bit values.
+
+        h and w are multiples of 4. `kernels` are drawn here unless they are given, where their time is not to count.
+        """
+        kernels = Kernels.drawn(len(batch)) if kernels is None else kernels
+        first, second, last = (kernel.to(self.device) for kernel in kernels)
+        hr = batch.to(self.device).contiguous()
+        hr = hr if self.usm is None else self.usm(hr)
+        lr = (hr.shape[2] // 4, hr.shape[3] // 4)
+        image = self.tools.filter2D(hr, first)
+        factor = draw_factor([0.2, 0.7, 0.1], [0.15, 1.5])
+        image = functional.interpolate(image, scale_factor=factor, mode=random.choice(MODES))
+        image = self._compress(self._noise(image, [1, 30], [0.05, 3]))
         if random.random() < 0.8:
-            x = self._blur(x, [0.2, 1.5])
-        x = self._noise(self._resize(x, [0.3, 0.4, 0.3], [0.3, 1.2], lr), [1, 25], [0.05, 2.5])
-        x = self._compress(self._final(x, lr)) if random.random() < 0.5 else self._final(self._compress(x), lr)
-        return np.asarray(np.clip(np.rint(to_image(x)), 0, 255), dtype=np.uint8)
-
-    def _blur(self, x: torch.Tensor, sigma: list[float]) -> torch.Tensor:
-        size = random.choice(range(7, 22, 2))
-        if np.random.uniform() < 0.1:
-            omega = np.random.uniform(PI / 3 if size < 13 else PI / 5, PI)
-            kernel = self.ops.circular_lowpass_kernel(omega, size, pad_to=False)
+            image = self.tools.filter2D(image.contiguous(), second)
+        factor = draw_factor([0.3, 0.4, 0.3], [0.3, 1.2])
+        size = (int(lr[0] * factor), int(lr[1] * factor))
+        image = functional.interpolate(image, size=size, mode=random.choice(MODES))
+        image = self._noise(image, [1, 25], [0.05, 2.5])
+        if random.random() < 0.5:
+            image = self._compress(self._final(image, lr, last))
         else:
-            kernel = self.ops.random_mixed_kernels(
-                KINDS, SHARES, size, sigma, sigma, [-PI, PI], [0.5, 4], [1, 2], noise_range=None
-            )
-        return self._filter(x, kernel)
+            image = self._final(self._compress(image), lr, last)
+        return hr, torch.clamp((image * 255).round(), 0, 255) / 255
 
-    def _filter(self, x: torch.Tensor, kernel: np.ndarray) -> torch.Tensor:
-        padded = torch.from_numpy(np.pad(kernel, (21 - kernel.shape[0]) // 2))[None].float()
-        return img_process_util().filter2D(x.contiguous(), padded)
-
-    def _resize(
-        self, x: torch.Tensor, weights: list[float], span: list[float], base: tuple[int, int] | None
-    ) -> torch.Tensor:
-        direction = random.choices(["up", "down", "keep"], weights)[0]
-        factor = {"up": np.random.uniform(1, span[1]), "down": np.random.uniform(span[0], 1), "keep": 1.0}[direction]
-        mode = random.choice(MODES)
-        if base is None:
-            return functional.interpolate(x, scale_factor=factor, mode=mode)
-        return functional.interpolate(x, size=tuple(int(side * factor) for side in base), mode=mode)
-
-    def _noise(self, x: torch.Tensor, sigma: list[float], scale: list[float]) -> torch.Tensor:
+    def _noise(self, image: torch.Tensor, sigma: list[float], scale: list[float]) -> torch.Tensor:
         options = {"gray_prob": 0.4, "clip": True, "rounds": False}
-        if np.random.uniform() < 0.5:
-            return self.ops.random_add_gaussian_noise_pt(x, sigma_range=sigma, **options)
-        return self.ops.random_add_poisson_noise_pt(x, scale_range=scale, **options)
+        if random.random() < 0.5:
+            return self.ops.random_add_gaussian_noise_pt(image, sigma_range=sigma, **options)
+        return self.ops.random_add_poisson_noise_pt(image, scale_range=scale, **options)
 
-    def _compress(self, x: torch.Tensor) -> torch.Tensor:
-        return self.jpeg(torch.clamp(x, 0, 1), quality=x.new_zeros(1).uniform_(30, 95))
+    def _compress(self, image: torch.Tensor) -> torch.Tensor:
+        quality = image.new_zeros(image.shape[0]).uniform_(30, 95)
+        return self.jpeg(torch.clamp(image, 0, 1), quality=quality)
 
-    def _final(self, x: torch.Tensor, lr: tuple[int, int]) -> torch.Tensor:
-        x = functional.interpolate(x, size=lr, mode=random.choice(MODES))
-        if np.random.uniform() >= 0.8:
-            return x
-        size = random.choice(range(7, 22, 2))
-        return self._filter(x, self.ops.circular_lowpass_kernel(np.random.uniform(PI / 3, PI), size, pad_to=False))
+    def _final(self, image: torch.Tensor, lr: tuple[int, int], kernels: torch.Tensor) -> torch.Tensor:
+        image = functional.interpolate(image, size=lr, mode=random.choice(MODES))
+        return self.tools.filter2D(image.contiguous(), kernels)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.degrade_basicsr import draw_factor, draw_kernel, draw_sinc
+from tests.support.basicsr_reference import draw_factor, draw_kernel, draw_sinc
 
 Image = NDArray[np.float32]
 MODES = [cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC]
