@@ -5,6 +5,7 @@ A new operator is one file with a subclass of each, a line in ``registry.py`` an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
@@ -41,6 +42,24 @@ def _some_weight(value: dict[str, float]) -> dict[str, float]:
     return value
 
 
+def _qualities(value: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= value[0] <= value[1] <= 100:
+        raise ValueError(f"quality is [lowest, highest] between 1 and 100, got {list(value)}")
+    return value
+
+
+def resize_modes(known: Sequence[str]) -> AfterValidator:
+    """Makes weights of resize modes of weights: ``Annotated[Weights, resize_modes(("area", "cubic"))]``."""
+
+    def check(value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - set(known))
+        if unknown:
+            raise ValueError(f"unknown resize mode {unknown[0]!r}; the modes are {', '.join(known)}")
+        return value
+
+    return AfterValidator(check)
+
+
 Ordered: Final = AfterValidator(_ordered)
 """Makes a range of a pair of bounded numbers: ``Annotated[tuple[Radius, Radius], Ordered]``."""
 
@@ -49,6 +68,9 @@ Weight = Annotated[float, Field(ge=0)]
 Weights = Annotated[dict[str, Weight], AfterValidator(_some_weight)]
 Range = Annotated[tuple[float, float], Ordered]
 PositiveRange = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], Ordered]
+Quality = Annotated[tuple[int, int], AfterValidator(_qualities)]
+"""[lowest, highest] of a lossy format, integers, both included."""
+
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 

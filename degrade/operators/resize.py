@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from degrade.operators.base import Draw, Operator, Place, PositiveRange, Side, Size, Weight, Weights
+from degrade.operators.base import Draw, Operator, Place, PositiveRange, Side, Size, Weight, Weights, resize_modes
 from degrade.philox import Stream
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MODES = ("area", "linear", "cubic")
+Mode = Literal["area", "linear", "cubic"]
 Direction = Literal["up", "down", "keep"]
 
 
@@ -23,7 +23,7 @@ class ResizeDraw(Draw):
     op: Literal["resize"] = "resize"
     direction: Direction
     factor: float = Field(gt=0)
-    mode: Literal["area", "linear", "cubic"]
+    mode: Mode
     height: Side
     width: Side
 
@@ -51,13 +51,10 @@ class Resize(Operator):
     down: Weight = 0.0
     keep: Weight = 0.0
     factor: PositiveRange = (1.0, 1.0)
-    modes: Weights
+    modes: Annotated[Weights, resize_modes(get_args(Mode))]
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        unknown = sorted(set(self.modes) - set(MODES))
-        if unknown:
-            raise ValueError(f"unknown resize mode {unknown[0]!r}; the modes are {', '.join(MODES)}")
         if self.up + self.down + self.keep <= 0:
             raise ValueError("one of up, down and keep must have a weight above 0")
         if not self.factor[0] <= 1.0 <= self.factor[1]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from degrade.operators.base import Draw, Operator, Place, PositiveRange, Side, Size, Weights
+from degrade.operators.base import Draw, Operator, Place, PositiveRange, Side, Size, Weights, resize_modes
 from degrade.philox import Stream
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MODES = ("antialiased", "area", "linear", "cubic")
+Mode = Literal["antialiased", "area", "linear", "cubic"]
 
 
 class ShrinkDraw(Draw):
@@ -21,7 +21,7 @@ class ShrinkDraw(Draw):
 
     op: Literal["shrink"] = "shrink"
     divisor: float = Field(ge=1)
-    mode: Literal["antialiased", "area", "linear", "cubic"]
+    mode: Mode
     height: Side
     width: Side
 
@@ -48,13 +48,10 @@ class Shrink(Operator):
     op: Literal["shrink"] = "shrink"
     draws: ClassVar[type[Draw]] = ShrinkDraw
     divisor: PositiveRange
-    modes: Weights
+    modes: Annotated[Weights, resize_modes(get_args(Mode))]
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        unknown = sorted(set(self.modes) - set(MODES))
-        if unknown:
-            raise ValueError(f"unknown resize mode {unknown[0]!r}; the modes are {', '.join(MODES)}")
         if self.divisor[0] < 1:
             raise ValueError(f"a divisor is at least 1, got [{self.divisor[0]}, {self.divisor[1]}]")
         return self

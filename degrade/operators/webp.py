@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from degrade.operators.base import Draw, Operator, Place
+from degrade.operators.base import Draw, Operator, Place, Quality
 from degrade.philox import Stream
 
 if TYPE_CHECKING:
@@ -31,13 +31,7 @@ class Webp(Operator):
 
     op: Literal["webp"] = "webp"
     draws: ClassVar[type[Draw]] = WebpDraw
-    quality: tuple[int, int]
-
-    @model_validator(mode="after")
-    def _sound(self) -> Self:
-        if not 1 <= self.quality[0] <= self.quality[1] <= 100:
-            raise ValueError(f"quality is [lowest, highest] between 1 and 100, got {list(self.quality)}")
-        return self
+    quality: Quality
 
     def draw(self, stream: Stream, place: Place) -> WebpDraw:
         return WebpDraw(id=self.id, quality=stream.integer(*self.quality))
