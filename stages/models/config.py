@@ -1,13 +1,14 @@
-"""How a spec describes a denoiser. Light: pydantic only, because `validate` loads it."""
+"""How a spec describes a denoiser, its process and its latent space. Light: pydantic only, `validate` loads it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+import re
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from pipelines.stage import Absent, Config, Input
+from pipelines.stage import Absent, Config, Facets, Input, StageError
 
 
 class NetworkConfig(Config):
@@ -70,7 +71,57 @@ Network: TypeAlias = Annotated[
 ]
 """The type of a config field ``network``."""
 
+
+class ProcessConfig(Config):
+    """ResShift's chain (arXiv 2307.12348, section 3.2).
+
+    The paper's two settings: 15 steps, min_noise 0.04; 4 steps, min_noise 0.2.
+    """
+
+    timesteps: PositiveInt = 15
+    kappa: PositiveFloat = 2.0
+    power: PositiveFloat = 0.3
+    min_noise: PositiveFloat = 0.04
+    """Bounds kappa * sqrt(eta_1), the noise of the first step."""
+    end: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """sqrt(eta_T)."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> ProcessConfig:
+        first = min(self.min_noise / self.kappa, self.min_noise)
+        if first >= self.end:
+            raise ValueError(f"sqrt(eta) must rise from {first:g} (of min_noise and kappa) to end={self.end:g}")
+        return self
+
+
 AUTOENCODER_INPUT = Input(
     "model", "a trained autoencoder, for `autoencoder: artifact`", {"role": "autoencoder"}, optional=True
 )
 """The slot of a stage that can train in the latent space of another artifact; by convention ``autoencoder``."""
+
+SPACE: Final = r"^(vq|kl|tiny)-f([1-9][0-9]*)c([1-9][0-9]*)(-[0-9a-f]{12})?$"
+"""The latent space of a trained autoencoder; without the digest of its encoder, any of that family and shape."""
+
+
+def space_facets(space: str) -> Facets:
+    """What the facets of an autoencoder must be for a model of `space`: ``vq-f4c3-1f00c2ab34de``, or ``vq-f4c3``."""
+    found = re.fullmatch(SPACE, space)
+    if found is None:
+        raise ValueError(f"latent space: expected the form vq-f4c3 or vq-f4c3-1f00c2ab34de, got {space!r}")
+    facets: Facets = {"family": found[1], "factor": int(found[2]), "channels": int(found[3])}
+    return {**facets, "space": space} if found[4] else facets
+
+
+def require_autoencoder(which: str, connected: Collection[str]) -> None:
+    """Refuse a config that asks for a trained autoencoder without one, and one that is connected and not asked for.
+
+    `which` is the config's `autoencoder`, `connected` the slots that have an input. Called from a stage's
+    `outputs`, it is found when the spec is validated. Raises StageError.
+    """
+    if which == "artifact" and "autoencoder" not in connected:
+        raise StageError("autoencoder: artifact needs one; connect it: inputs: {autoencoder: <stage>}")
+    if which != "artifact" and "autoencoder" in connected:
+        raise StageError(
+            f"the input autoencoder is connected, and the config asks for {which}; set `autoencoder: artifact`, or "
+            "disconnect it"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pipelines.stage import StageError
+from stages.models.config import require_autoencoder
 from stages.models.registry import load_autoencoder
 
 if TYPE_CHECKING:
@@ -18,13 +18,5 @@ def connected_autoencoder(inputs: Mapping[str, Artifact], which: str) -> str | T
 
     Raises StageError where config and inputs disagree, so that no connected autoencoder goes unused.
     """
-    if which == "artifact":
-        if "autoencoder" not in inputs:
-            raise StageError("autoencoder: artifact needs one; connect it: inputs: {autoencoder: <stage>}")
-        return load_autoencoder(inputs["autoencoder"])
-    if "autoencoder" in inputs:
-        raise StageError(
-            f"the input autoencoder is connected, and the config asks for {which}; set `autoencoder: artifact`, or "
-            "disconnect it"
-        )
-    return which
+    require_autoencoder(which, inputs)
+    return load_autoencoder(inputs["autoencoder"]) if which == "artifact" else which

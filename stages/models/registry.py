@@ -113,9 +113,14 @@ def save_model(
     out: OutputWriter, family: str, constructor: Mapping[str, Any], weights: Mapping[str, Tensor], card: JsonObject
 ) -> None:
     """Write card and weights of a model of `family`; `card` adds facts for readers (preprocessing, sampler)."""
+    save_card(out, family, constructor, card)
+    write_weights(out.path("weights.safetensors"), weights)
+
+
+def save_card(out: OutputWriter, family: str, constructor: Mapping[str, Any], card: JsonObject) -> None:
+    """Write the card alone, beside weights that are there already."""
     text = {"schema": CARD_SCHEMA, "family": family, "constructor": dict(constructor), **card}
     out.path("model.json").write_text(json.dumps(text, indent=1, sort_keys=True) + "\n")
-    write_weights(out.path("weights.safetensors"), weights)
 
 
 def save_provenance(out: OutputWriter, sources: Iterable[str]) -> None:

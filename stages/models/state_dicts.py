@@ -15,20 +15,22 @@ from pipelines.stage import StageError
 
 
 def read_state(
-    path: Path, name: str, form: Literal["auto", "safetensors", "torch"], entry: str | None
+    path: Path, name: str, form: Literal["auto", "safetensors", "torch"], entry: str | None, prefix: str | None = None
 ) -> dict[str, Tensor]:
     """The state dict in the file at `path`, as contiguous CPU tensors that share no memory. `name` is for messages.
 
-    `entry` selects a state dict out of a torch checkpoint that holds several things (``params_ema``). Values that
-    are no tensors (a version, a step) are left out. Raises StageError for a damaged file, one of another
-    format, one that holds Python objects, and where `entry` is needed, or does not fit.
+    `entry` selects a state dict out of a torch checkpoint that holds several (``params_ema``); the only one there
+    needs no word. Where names begin with `prefix`, those are the tensors that are meant: the others are not read
+    from the disk, and the prefix is dropped. Values that are no tensors (a version, a step) are left out. Raises
+    StageError for a damaged file, one of another format, one that holds Python objects, and where `entry` is
+    needed, or does not fit.
     """
     is_torch = _looks_like_torch(path)
     if form != "auto" and is_torch != (form == "torch"):
         came = "torch" if is_torch else "no torch"
         raise StageError(f"{name}: format {form} was asked for, and this is {came} file; set `format: auto`")
     loaded = _load_torch(path, name) if is_torch else _load_safetensors(path, name)
-    state = _select(loaded, name, entry)
+    state = _inside(_select(loaded, name, entry), prefix)
     odd = [key for key, value in state.items() if value.layout is not torch.strided or value.is_quantized]
     if odd:
         raise StageError(f"{name}: {odd[0]} is a sparse or quantised tensor; save it as a plain one")
@@ -49,10 +51,22 @@ def merge(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return merged
 
 
+def _inside(state: dict[str, Tensor], prefix: str | None) -> dict[str, Tensor]:
+    inside = {key: value for key, value in state.items() if prefix and key.startswith(prefix)}
+    return {key.removeprefix(prefix or ""): value for key, value in inside.items()} or state
+
+
 def _looks_like_torch(path: Path) -> bool:
+    return _is_zip(path) or _start(path)[:1] == b"\x80"  # a pickle of protocol 2 and later
+
+
+def _is_zip(path: Path) -> bool:
+    return _start(path) == b"PK"
+
+
+def _start(path: Path) -> bytes:
     with path.open("rb") as file:
-        start = file.read(2)
-    return start == b"PK" or start[:1] == b"\x80"  # a zip archive, or a pickle of protocol 2 and later
+        return file.read(2)
 
 
 def _load_safetensors(path: Path, name: str) -> Any:
@@ -67,7 +81,7 @@ def _load_safetensors(path: Path, name: str) -> Any:
 
 def _load_torch(path: Path, name: str) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
         # torch's own text advises to allow every object; that would run whatever code the file holds
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -90,9 +104,11 @@ def _select(loaded: Any, name: str, entry: str | None) -> dict[str, Tensor]:
         if entry not in inside:
             raise StageError(f"{name} has no state dict {entry!r}; {has}; change `entry`, or leave it out")
         return _tensors(loaded[entry])
+    state = _tensors(loaded)
+    if len(inside) == 1 and not state:
+        return _tensors(loaded[inside[0]])
     if inside:
         raise StageError(f"{name} holds more than tensors by name; set `entry` to the state dict that is meant; {has}")
-    state = _tensors(loaded)
     if not state:
         raise StageError(f"{name} holds no tensor by name")
     return state

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 REACH = {
     "ingest.images": {"stages/ingest", "stages/data"},
-    "import.weights": {"stages/ingest", "stages/models"},
+    # It builds every family to check names and shapes; its code is advice only.
+    "import.weights": {"stages/ingest", "stages/models", "stages/models/keymaps", "stages/diffusion", "stages/sampling"},
     "degrade.pairs": {"stages/synthesis", "stages/data", "degrade", "degrade/operators"},
     # Both open on-line pairs, which are rendered where they are read. Training holds its code as advice only, so an
     # edit of the engine shows as drift in its plan; what it does to pixels arrives with the pairs (their probe).

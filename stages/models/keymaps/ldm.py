@@ -1,7 +1,7 @@
 """Names of latent diffusion's autoencoders: CompVis (VQ-f4, KL-f8, and ResShift's copy) and diffusers (KL-f8).
 
-A checkpoint of a whole Stable Diffusion holds its autoencoder behind the prefix `first_stage_model.`: keep only
-those names, without the prefix, before converting. The training's losses and averages are ignored.
+A checkpoint of a whole Stable Diffusion holds its autoencoder behind :data:`PREFIX`: keep only those names, without
+the prefix, before converting. The training's losses and averages are ignored.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from stages.models.keymaps.rules import KeyMap
 
+PREFIX = "first_stage_model."
 _VALUE = r"\.(weight|bias)"
 _BLOCK = (("norm1", "norm_in"), ("conv1", "conv_in"), ("norm2", "norm_out"), ("conv2", "conv_out"))
 _IGNORED = (r"loss\..*", r"model_ema\..*", r"colorize")

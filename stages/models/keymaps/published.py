@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from torch import Tensor, nn
 
-from stages.models.keymaps.ldm import COMPVIS, DIFFUSERS_KL_F8
+from stages.models.keymaps.ldm import COMPVIS, DIFFUSERS_KL_F8, PREFIX
 from stages.models.keymaps.resshift import DENOISER
 from stages.models.keymaps.rules import KeyMap, convert, unwrapped
-from stages.models.keymaps.taesd import DIFFUSERS_TINY, TAESD
+from stages.models.keymaps.taesd import DIFFUSERS_TINY, TAESD, named_half
 
 KEYMAPS: Final[dict[str, tuple[KeyMap, ...]]] = {
     "resshift": (DENOISER,),
@@ -18,6 +19,9 @@ KEYMAPS: Final[dict[str, tuple[KeyMap, ...]]] = {
     "kl": (COMPVIS, DIFFUSERS_KL_F8),
     "tiny": (TAESD, DIFFUSERS_TINY),
 }
+OWN: Final = KeyMap(source="Sharpline's own", marks="", rules=((r"(.+)", r"\1"),))
+PREFIXES: Final = {"vq": PREFIX, "kl": PREFIX}
+"""What stands before a family's names in checkpoints of whole systems, of which nothing else is wanted."""
 PARTS: Final = {"resshift": "denoiser"}
 """Families of which published weights are one submodule."""
 
@@ -37,3 +41,25 @@ def our_names(state: Mapping[str, Tensor], family: str, module: nn.Module) -> di
                 f"{part}.{name}": value for name, value in convert(bare, keymap, module.get_submodule(part)).items()
             }
     return dict(state)
+
+
+def whole(states: Mapping[str, Mapping[str, Tensor]], family: str) -> dict[str, dict[str, Tensor]]:
+    """The state dicts of several files, by file, under names that can be put together."""
+    rename = named_half if family == "tiny" else dict
+    return {file: rename(unwrapped(state)) for file, state in states.items()}
+
+
+def fitted(state: Mapping[str, Tensor], family: str, module: nn.Module) -> dict[str, Tensor]:
+    """`state`, in a published layout of `family` or our own, under the names of `module`: float32, none missing.
+
+    Of the module only names and shapes count, so it may lie on the meta device. Raises KeyMapError.
+    """
+    layouts = ", ".join([OWN.source, *(keymap.source for keymap in KEYMAPS.get(family, ()))])
+    any_layout = replace(OWN, source=f"any layout known for {family} ({layouts})")
+    return convert(our_names(state, family, module), any_layout, module)
+
+
+def is_published(state: Mapping[str, Tensor], family: str) -> bool:
+    """Whether `state` is in a published layout of `family`."""
+    bare = unwrapped(state)
+    return any(keymap.marks in bare for keymap in KEYMAPS.get(family, ()))

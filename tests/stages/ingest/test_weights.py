@@ -101,7 +101,9 @@ def test_a_family_makes_it_a_model_that_loads(tmp_path):
     artifact = brought_in(
         tmp_path / "run", tmp_path / "m.pth", role="sr", family="resshift", constructor=constructor, facets={"scale": 2}
     )
-    assert artifact.facets == {"role": "sr", "family": "resshift", "scale": 2}
+    assert artifact.facets == {
+        "role": "sr", "family": "resshift", "scale": 2, "timesteps": 3, "latent_space": "space-to-depth-2"
+    }  # fmt: skip
     lr = torch.rand(3, 8, 8)
     assert torch.equal(load_model(artifact).super_resolve(lr), model.eval().super_resolve(lr))
     with pytest.raises(ValueError, match="constructor has no meaning without `family`"):
@@ -178,6 +180,7 @@ def test_a_pickle_is_never_executed(tmp_path, monkeypatch):
     ("saved", "config", "said"),
     [
         ({"ema": {"w": 1}, "model": {"w": 2}, "step": 0}, {}, "set `entry` to .*; it has: ema, model"),
+        ({"model": {"w": 1}, "mean": 1}, {}, "set `entry` to .*; it has: model"),
         ({"model": {"w": 1}}, {"entry": "ema"}, "has no state dict 'ema'; it has: model; change `entry`"),
         ({"w": 1}, {"entry": "ema"}, "has no state dict 'ema'; its tensors lie at the top"),
         ({"w": 1}, {"format": "safetensors"}, "format safetensors was asked for, and this is torch file"),
