@@ -91,9 +91,16 @@ class UnitCheckpoints:
     """
 
     def __init__(
-        self, kept: CheckpointStore, scratch: Path, attempt: str, fingerprint: str, flush: Callable[[], None]
+        self,
+        kept: CheckpointStore,
+        scratch: Path,
+        attempt: str,
+        fingerprint: str,
+        flush: Callable[[], None],
+        began: Callable[[int, str], None],
     ) -> None:
-        self._kept, self._scratch, self._attempt, self._flush = kept, scratch, attempt, flush
+        """`attempt` is ``key/number``; `began` is told the step and the attempt that this one goes on from ("")."""
+        self._kept, self._scratch, self._attempt, self._flush, self._began = kept, scratch, attempt, flush, began
         self.codes: tuple[str, ...] = (fingerprint,)
         self.resumed_from: int | None = None
 
@@ -104,6 +111,9 @@ class UnitCheckpoints:
 
     def latest(self, at_most: int) -> tuple[int, Path] | None:
         found = self._kept.restore(at_most, self._scratch)
+        origin = cast(str, found[0].meta.get("attempt") or "") if found is not None else ""
+        if origin != self._attempt:  # else a gang that began again: it began where it first did
+            self._began(found[0].step if found is not None else 0, origin)
         if found is None:
             return None
         state, folder = found
@@ -152,6 +162,7 @@ class UnitContext:
             f"{task.key}/{task.attempt}",
             task.fingerprint,
             self._flush,
+            self._began,
         )
         self.checkpoints: Checkpoints = self.kept
         self._attempt: Attempt = store.attempt(task.key, task.attempt)
@@ -221,6 +232,10 @@ class UnitContext:
             if stream is not None:
                 stream.flush()
 
+    def _began(self, step: int, origin: str) -> None:
+        """Whose observations, up to which step, go before this attempt's: another key's too, if `steps` was raised."""
+        self._attempt.put_json("begin.json", {"step": step, "from": origin})
+
     def close(self) -> None:
         """Flush every observation."""
         for stream in (self._metrics, self._pictures):
@@ -262,6 +277,9 @@ class Follower(UnitContext):
     def image(self, name: str, png: bytes, *, step: int | None = None, caption: str = "") -> None:
         return
 
+    def _began(self, step: int, origin: str) -> None:
+        return
+
 
 class Rehearsal(UnitContext):
     """A context whose unit is made for its bytes only: whatever it observes goes nowhere, trainer state too."""
@@ -273,6 +291,9 @@ class Rehearsal(UnitContext):
         return
 
     def image(self, name: str, png: bytes, *, step: int | None = None, caption: str = "") -> None:
+        return
+
+    def _began(self, step: int, origin: str) -> None:
         return
 
     def open_log(self) -> logging.Handler:

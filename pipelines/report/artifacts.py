@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pipelines.artifact import Manifest
 from pipelines.canonical import Json
 from pipelines.report.model import Comparison, Histogram, MetricTable, OutputView, SampleSheet
-from pipelines.report.observations import Problems
 from pipelines.report.pictures import picture
+from pipelines.report.problems import Problems
 from pipelines.report.tables import metric_tables
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pipelines.canonical import JsonObject
 from pipelines.errors import UsageError
 from pipelines.progress.board import as_text
 from pipelines.report.model import RunStatus
-from pipelines.report.observations import Problems
+from pipelines.report.problems import Problems
 from pipelines.report.view import read_board, run_seconds, run_status
 
 if TYPE_CHECKING:

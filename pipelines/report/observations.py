@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from pipelines.canonical import Json, JsonObject
 from pipelines.progress.board import as_number, as_text
 from pipelines.report.model import Comparison, Curve, Strip
 from pipelines.report.pictures import RawPicture, arrange
+from pipelines.report.problems import Problems
 
 if TYPE_CHECKING:
+    from pipelines.report.history import Stretch
     from pipelines.store.attempts import Attempt
-    from pipelines.store.store import Store
-
-T = TypeVar("T")
 
 LOG_LINES: Final = 40
 MAX_PICTURES: Final = 240
@@ -25,34 +24,12 @@ DIVERGED: Final = 1e30
 _NOT_VALUES: Final = frozenset({"step", "time", "schema", "writer", "attempt", "seq", "rank"})
 
 
-class Problems:
-    """Collects what could not be read, so that one lost object costs one line of the page and not the page."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def guard(self, what: str, default: T, read: Callable[..., T], *args: object) -> T:
-        """The value of ``read(*args)``, or `default` after noting why not."""
-        try:
-            return read(*args)
-        except Exception as error:
-            self.lines.append(f"{what}: {type(error).__name__}: {error}"[:300])
-            return default
-
-
-def attempts_of(store: Store, key: str, attempt: int | None, problems: Problems) -> list[Attempt]:
-    """The attempts that led to the result, oldest first: all of the key up to `attempt`."""
-    numbers = problems.guard(f"attempts of {key[:15]}", list[int](), store.attempts, key)
-    if attempt is not None:
-        numbers = sorted({n for n in numbers if n <= attempt} | {attempt})
-    return [store.attempt(key, n) for n in numbers]
-
-
-def curves(attempts: Sequence[Attempt], problems: Problems) -> tuple[Curve, ...]:
+def curves(stretches: Sequence[Stretch], problems: Problems) -> tuple[Curve, ...]:
     """All values recorded with a step; for a step seen twice the later attempt wins."""
     rows: list[JsonObject] = []
-    for attempt in attempts:
-        rows += problems.guard("metrics", [], attempt.read, "metrics")
+    for stretch in stretches:
+        found = problems.guard("metrics", list[JsonObject](), stretch.attempt.read, "metrics")
+        rows += filter(stretch.counts, found)
     return curves_of(rows)
 
 
@@ -77,18 +54,20 @@ def _importance(name: str) -> int:
     return next((i for i, word in enumerate(words) if word in name), len(words))
 
 
-def pictures(attempts: Sequence[Attempt], problems: Problems) -> tuple[tuple[Comparison, ...], tuple[Strip, ...]]:
+def pictures(stretches: Sequence[Stretch], problems: Problems) -> tuple[tuple[Comparison, ...], tuple[Strip, ...]]:
     """Comparisons and strips of all attempts; a picture recorded again replaces the earlier one."""
     places: dict[str, Attempt] = {}
     notes: dict[str, JsonObject] = {}
-    for attempt in attempts:
-        for name in problems.guard("pictures", list[str](), attempt.pictures):
-            places[name] = attempt
-        for row in problems.guard("images", list[JsonObject](), attempt.read, "images"):
-            notes[as_text(row.get("picture") or row.get("name"))] = row
+    for stretch in stretches:
+        rows = problems.guard("images", list[JsonObject](), stretch.attempt.read, "images")
+        told = {as_text(row.get("picture") or row.get("name")): row for row in rows}
+        late = {name for name, row in told.items() if not stretch.counts(row)}
+        stored = problems.guard("pictures", list[str](), stretch.attempt.pictures)
+        places |= dict.fromkeys((name for name in stored if name not in late), stretch.attempt)
+        notes |= {name: row for name, row in told.items() if name not in late}
     raw = []
     if len(places) > MAX_PICTURES:
-        problems.lines.append(f"{MAX_PICTURES} of {len(places)} pictures of {attempts[-1].folder} are shown")
+        problems.lines.append(f"{MAX_PICTURES} of {len(places)} pictures of {stretches[-1].attempt.folder} are shown")
     for name in in_order(places, notes)[:MAX_PICTURES]:
         data = problems.guard(f"picture {name}", b"", places[name].picture, name)
         if data:
@@ -105,10 +84,10 @@ def in_order(places: Iterable[str], notes: Mapping[str, JsonObject]) -> list[str
     return sorted(places, key=lambda name: (recorded.get(name, len(recorded)), name))
 
 
-def log_tail(attempts: Sequence[Attempt], problems: Problems) -> tuple[str, ...]:
+def log_tail(stretches: Sequence[Stretch], problems: Problems) -> tuple[str, ...]:
     """The last lines that the newest attempt with a log wrote."""
-    for attempt in reversed(attempts):
-        rows = problems.guard("log", list[JsonObject](), attempt.read, "log")
+    for stretch in reversed(stretches):
+        rows = problems.guard("log", list[JsonObject](), stretch.attempt.read, "log")
         if rows:
             return tuple(_log_line(row) for row in rows[-LOG_LINES:])
     return ()

@@ -13,8 +13,10 @@ from pipelines.canonical import Json, JsonObject
 from pipelines.events import Event
 from pipelines.progress.board import Board, StageLine, as_number, as_object, as_text
 from pipelines.report.artifacts import metrics_of, output_view, samples_of
+from pipelines.report.history import evidence, pointer_of
 from pipelines.report.model import MetricTable, OutputView, RunStatus, RunView, SampleSheet, StageState, StageView
-from pipelines.report.observations import Problems, attempts_of, curves, log_tail, pictures
+from pipelines.report.observations import curves, log_tail, pictures
+from pipelines.report.problems import Problems
 from pipelines.report.tables import name_models
 from pipelines.report.words import duration
 
@@ -126,12 +128,9 @@ def _stage_parts(spec: JsonObject, plan: JsonObject, board: Board) -> dict[str, 
 def _stage(
     store: Store, line: StageLine, record: RunRecord, spec: JsonObject, names: Collection[str], problems: Problems
 ) -> StageView:
-    pointer = _json(record, f"stages/{line.name}.json", problems) if line.phase not in ("queued", "skipped") else {}
-    key = line.key or as_text(pointer.get("key"))
-    digests = line.outputs or {k: as_text(v) for k, v in as_object(pointer.get("outputs")).items()}
-    outputs, tables, samples = _outputs(store, digests, problems)
-    commit = _commit(store, line, problems) if line.phase == "reused" else None
-    seen = attempts_of(store, key, _attempt(line, pointer, commit), problems) if key else []
+    key, seen, commit = evidence(store, record, line, problems)
+    told = as_object(pointer_of(record, line, problems).get("outputs"))
+    outputs, tables, samples = _outputs(store, line.outputs or {k: as_text(v) for k, v in told.items()}, problems)
     comparisons, strips = pictures(seen, problems)
     return StageView(
         name=line.name,
@@ -165,21 +164,6 @@ def _state(line: StageLine) -> StageState:
     if line.phase == "done":
         return "reused" if line.how == "adopted" else "resumed" if line.how == "resumed" else "built"
     return _STATES[line.phase]
-
-
-def _commit(store: Store, line: StageLine, problems: Problems) -> Commit | None:
-    """The commit that a reused stage took its result from."""
-    log = problems.guard(f"key log of {line.name}", None, store.key_log, line.key)
-    state = problems.guard(f"key log of {line.name}", None, log.state) if log is not None else None
-    return state.committed if state is not None else None
-
-
-def _attempt(line: StageLine, pointer: JsonObject, commit: Commit | None) -> int | None:
-    """The attempt behind the stage's result; for a reused one it is in the key's commit."""
-    stated = line.attempt if line.attempt is not None else as_number(pointer.get("attempt"))
-    if stated is not None:
-        return int(stated)
-    return commit.attempt if commit is not None else None
 
 
 def _origin(commit: Commit | None) -> str:
