@@ -26,7 +26,7 @@ from pipelines.keys import family, lineage, partition_key, source_identity, stag
 from pipelines.reasons import Reason, describe_input_change, diff_payloads, nearest
 from pipelines.sources import known_hashes, recall_listing
 from pipelines.spec.model import Spec, StageSpec
-from pipelines.stage import Artifact, FieldRole, Listing, Partition, SourceFile, StageError
+from pipelines.stage import Artifact, FieldRole, InputFacets, Listing, Partition, SourceFile, StageError
 from pipelines.store.keylog import Commit, KeyState
 from pipelines.store.parts import PartRow
 from pipelines.store.store import Store
@@ -442,9 +442,12 @@ def needs_unselected(name: str, unchosen: Sequence[str]) -> str:
 def _ranks_in_key(stage: StageSpec) -> int:
     """The ranks of a gang whose bytes are promised to be the same; 1 where no key depends on them."""
     ranks = stage.resources.ranks or 1
-    if ranks == 1 or not all(output.reproducible for output in stage.stage.outputs(stage.config, {}).values()):
+    if ranks == 1:
         return 1
-    return ranks
+    many = {slot for slot, declared in stage.stage.inputs.items() if declared.many}
+    connected: InputFacets = {slot: [{} for _ in refs] if slot in many else {} for slot, refs in stage.inputs.items()}
+    outputs = stage.stage.outputs(stage.config, connected)
+    return ranks if all(output.reproducible for output in outputs.values()) else 1
 
 
 def lineage_of(identity: Identity, generation: int | None) -> str:

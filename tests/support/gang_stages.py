@@ -9,10 +9,21 @@ import time
 from collections.abc import Mapping
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pipelines.stage import Config, Context, Execution, Extendable, InputFacets, Output, PeerLost, Stage, StageError
+from pipelines.stage import (
+    Config,
+    Context,
+    Execution,
+    Extendable,
+    Input,
+    InputFacets,
+    Output,
+    PeerLost,
+    Stage,
+    StageError,
+)
 
 MODULE = "tests.support.gang_stages"
 
@@ -73,6 +84,19 @@ class Gang(Stage):
         if config.how == "bug":
             raise ZeroDivisionError("rank 1 broke")
         raise StageError("rank 1 found bad data")
+
+
+class Fed(Gang):
+    """A gang that refuses, where it states its outputs, to go without its optional input."""
+
+    name = f"{MODULE}:Fed"
+    inputs: ClassVar[Mapping[str, Input]] = {"fed": Input("metrics", optional=True)}
+
+    @classmethod
+    def outputs(cls, config: Config, inputs: InputFacets) -> Mapping[str, Output]:
+        if "fed" not in inputs:
+            raise StageError("connect fed")
+        return super().outputs(config, inputs)
 
 
 class Table:

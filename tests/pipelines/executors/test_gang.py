@@ -184,6 +184,14 @@ class TestKeys:
         assert len({self.key(work, 1), self.key(work, 2), self.key(work, 3)}) == 3
         assert self.key(work, 1, accelerated=True) == self.key(work, 2, accelerated=True)
 
+    def test_whether_bytes_are_promised_is_asked_with_the_inputs_that_are_connected(self, work: Workspace) -> None:
+        fed = GANG.replace("Gang", "Fed")
+        first = "first: {uses: 'toy:Noop'}"
+        work.spec(first)
+        assert work.run().status == "ok"
+        work.spec(f"{first}\nsecond: {{uses: '{fed}', inputs: {{fed: first}}, resources: {{ranks: 2, cpus: 1}}}}")
+        assert work.why("second")
+
     def test_one_rank_written_or_not_is_the_same(self, work: Workspace) -> None:
         one = self.key(work, 1)
         work.spec(f"sum: {{uses: '{GANG}', with: {{}}}}")
