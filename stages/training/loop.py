@@ -1,7 +1,7 @@
 """The one training loop: every method, on one rank or many, exactly resumable.
 
-Update u of a step sees the global samples ``(step * updates + u) * batch_size ...``; noise and order are
-functions of those indices, so a state is its step, and a resumed run cannot differ from a straight one.
+Update u, counted from the first step, sees the global samples ``u * batch_size ...``; noise and order are functions
+of those indices, so a state is its step, and a resumed run cannot differ from a straight one.
 A stage is not told that its run ends (a worker is killed, a node goes): what that costs is bounded by
 `checkpoint_every` and `checkpoint_minutes`.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 
 import torch
 
@@ -20,7 +21,7 @@ from stages.training.flops import training_flops
 from stages.training.guard import Guard
 from stages.training.loader import PairLoader
 from stages.training.meter import Meter
-from stages.training.method import Method
+from stages.training.method import Method, updates_before
 from stages.training.pictures import HeldOutPictures
 from stages.training.prepare import prepare
 from stages.training.ranks import SOLO, Ranks
@@ -60,7 +61,6 @@ class Trainer:
         self.state = TrainState.create(method, config.training.precision)
         guard = Guard(self.state, ranks, ctx)
         self.updater = Updater(self.state, config, ranks, guard, self.device)
-        self.updates = sum(phase.repeats for phase in method.phases)
 
     def run(self) -> TrainState:
         """Train to the last step and leave a checkpoint of it, so that raising `steps` later goes on from here."""
@@ -87,14 +87,16 @@ class Trainer:
             )
 
     def _step(self) -> None:
-        update = self.state.step * self.updates
+        update = updates_before(self.method.phases, self.state.step)
         several = len(self.method.phases) > 1
         for phase in self.method.phases:
+            if self.state.step < phase.start:
+                continue
             prefix = f"{phase.name}/" if several else ""
             for _ in range(phase.repeats):
                 with self.meter.spent("data_wait"):
                     batch = self.loader.batch(update * self.loader.batch_size)
-                seen = self.updater.update(phase, batch)
+                seen = self.updater.update(phase, replace(batch, step=self.state.step))
                 self.meter.add({prefix + name: value for name, value in seen.items()}, self.loader.batch_size)
                 update += 1
         for average in self.state.averages.values():
@@ -155,7 +157,8 @@ class Trainer:
         if self.config.peak_tflops is None:
             return 0.0
         with torch.enable_grad():
-            sample = self.loader.batch(0).part(0, 1).to(self.device)
+            late = max(phase.start for phase in self.method.phases)  # when all phases are at work
+            sample = replace(self.loader.batch(0).part(0, 1).to(self.device), step=late)
             return training_flops(self.method.phases, self.method.networks, sample)
 
     def _peak(self) -> float | None:
