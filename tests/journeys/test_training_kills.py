@@ -16,6 +16,7 @@ from pipelines.store.attempts import merge_metrics
 from pipelines.store.store import open_store
 from tests.support.killed_training import MOMENTS, run_killed
 from tests.support.photos import copy_photos
+from tests.support.states import same
 from tests.support.workspace import Workspace
 
 STEPS = 40
@@ -67,17 +68,6 @@ def metrics(folder: Path, key: str) -> list[dict[str, Any]]:
     store = open_store(folder / "store")
     rows = [{**row, "attempt": n} for n in store.attempts(key) for row in store.attempt(key, n).read("metrics")]
     return merge_metrics(rows)
-
-
-def same(a: Any, b: Any) -> bool:
-    """Bit equality of nested states."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 def finished(work: Workspace) -> tuple[str, Any]:

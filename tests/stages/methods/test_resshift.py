@@ -18,6 +18,7 @@ from stages.models.registry import load_model, trained_on
 from stages.models.resshift import ResShiftModel
 from stages.training import loop
 from tests.support.harness import run_stage
+from tests.support.states import same
 from tests.support.textures import texture_pairs
 
 TINY = {
@@ -43,17 +44,6 @@ def train(folder, pairs, steps, checkpoints=None, **changed):
 
 def state(checkpoints, step):
     return torch.load(checkpoints / f"{step:08d}" / "state.pt", weights_only=True)
-
-
-def same(a, b):
-    """Bit equality of nested states."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 class Killed(BaseException):
