@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
+from torch.nn.grad import conv2d_weight
 
-GanKind: TypeAlias = Literal["hinge", "vanilla", "lsgan"]
+from stages.losses.config import GanKind
 
 
 def discriminator_loss(kind: GanKind, real: Tensor, fake: Tensor) -> Tensor:
@@ -54,19 +53,40 @@ def r1_penalty(logits: Tensor, images: Tensor, *, gamma: float) -> Tensor:
     return penalty
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
-    """How much the adversarial loss should weigh for its gradient to be as long as the reconstruction's.
+def adaptive_weights(
+    reconstruction: Tensor, adversarial: Tensor, answer: Tensor, features: Tensor, last_layer: nn.Conv2d
+) -> Tensor:
+    """How much the adversarial loss of each image should weigh for its gradient to be as long as its reconstruction's.
 
-    lambda = |d reconstruction / d W| / (|d adversarial / d W| + delta) with W the weight of the decoder's last layer,
-    a constant to gradients (Esser et al., VQGAN, arXiv 2012.09841, equation 7). delta is 1e-4 and lambda at
-    most 1e4, as in the authors' code (the paper prints 1e-6). Both losses are scalars whose graph is kept. In a
-    gang every rank finds its own; average it over ranks where they have to agree.
+    [B], constants to gradients: lambda = |d reconstruction / d W| / (|d adversarial / d W| + delta) with W the weight
+    of the decoder's last layer (Esser et al., VQGAN, arXiv 2012.09841, equation 7). delta is 1e-4 and lambda at most
+    1e4, as in the authors' code (the paper prints 1e-6). `answer` [B, 3, H, W] = `last_layer`(`features`), and both
+    losses are *sums* over its images, each a function of its own image, with a graph that is kept.
+
+    The authors take one lambda for all images that a GPU holds, so theirs depends on how a batch is dealt out. One for
+    each image is theirs at a batch of one, and the same for any number of ranks and any micro-batch.
     """
-    (of_reconstruction,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
-    (of_adversarial,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
-    ratio = of_reconstruction.float().norm() / (of_adversarial.float().norm() + 1e-4)
-    weight: Tensor = ratio.clamp(max=1e4).detach()
-    return weight
+    of_reconstruction, of_adversarial = (
+        _lengths(*torch.autograd.grad(loss, answer, retain_graph=True), features, last_layer)
+        for loss in (reconstruction, adversarial)
+    )
+    return (of_reconstruction / (of_adversarial + 1e-4)).clamp(max=1e4)
+
+
+@torch.no_grad()
+def _lengths(gradients: Tensor, features: Tensor, layer: nn.Conv2d) -> Tensor:
+    """[B]: the length of each image's part of the gradient of `layer`'s weight, given that of the layer's output."""
+    assert not isinstance(layer.padding, str)
+    with torch.autocast(gradients.device.type, enabled=False):
+        return torch.stack(
+            [
+                conv2d_weight(  # type: ignore[no-untyped-call]
+                    features[i : i + 1].float(), layer.weight.shape, gradients[i : i + 1].float(),
+                    stride=layer.stride, padding=layer.padding, dilation=layer.dilation,
+                ).norm()
+                for i in range(len(features))
+            ]
+        )  # fmt: skip
 
 
 def _unknown(kind: str) -> ValueError:

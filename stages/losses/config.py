@@ -12,12 +12,15 @@ Every kind but `lpips` needs no downloaded weights, and none of them stands in f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat
 
-from pipelines.stage import Config, Input
+from pipelines.stage import Config, Input, StageError
+
+GanKind: TypeAlias = Literal["hinge", "vanilla", "lsgan"]
+"""What generator and discriminator minimise (`stages/losses/adversarial.py`)."""
 
 
 class LossTerm(Config):
@@ -111,3 +114,21 @@ PERCEPTUAL_INPUT = Input(
 def wants_lpips(losses: Sequence[LossTerm]) -> bool:
     """Whether any of `losses` needs the weights of LPIPS."""
     return any(isinstance(term, Lpips) for term in losses)
+
+
+def require_lpips(losses: Sequence[LossTerm], connected: Collection[str]) -> None:
+    """Refuse a loss `lpips` without its weights, and weights that are connected and not asked for.
+
+    `connected` are the slots that have an input. Called from a stage's `outputs`, it is found when the spec is
+    validated. Raises StageError.
+    """
+    wanted = wants_lpips(losses)
+    if wanted and "perceptual" not in connected:
+        raise StageError(
+            "losses: lpips needs trained weights, and nothing stands in for them; import them (uses: import.weights, "
+            "role: lpips) and connect that stage: inputs: {perceptual: <stage>}"
+        )
+    if not wanted and "perceptual" in connected:
+        raise StageError(
+            "the input perceptual is connected, and no loss is of kind lpips; add one to `losses`, or disconnect it"
+        )

@@ -65,6 +65,10 @@ class KLAutoencoder(TrainedAutoencoder):
         mean, log_variance = self.to_latent(self.encoder(image)).chunk(2, dim=1)
         return Gaussian(mean, log_variance.clamp(-30, 20))
 
+    def rescale(self, scale: float) -> None:
+        """From now on latents are `scale` times what the encoder gives; one over its deviation makes theirs one."""
+        self.scale = self.constructor["scale"] = scale
+
     def encode(self, image: Tensor) -> Tensor:
         return self.posterior(image).mean * self.scale
 

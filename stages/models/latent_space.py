@@ -19,6 +19,7 @@ class TrainedAutoencoder(nn.Module):
     channels: int
     factor: int
     constructor: dict[str, Any]
+    decoder: nn.Module
 
     def encoding(self) -> Iterable[nn.Module]:
         """The modules whose weights decide what a latent means."""

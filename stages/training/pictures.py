@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
 from pipelines.stage import Artifact, Context, StageError
-from stages.data.index import Pairs
+from stages.data.index import Pairs, Pixels
 from stages.data.opening import open_pairs
 from stages.data.pixels import encode_png
 from stages.data.tensors import to_image, to_pixels
@@ -25,7 +26,7 @@ class HeldOutPictures:
     count: int = 2
 
     @classmethod
-    def of(cls, artifact: Artifact, ctx: Context) -> HeldOutPictures:
+    def of(cls, artifact: Artifact, ctx: Context) -> Self:
         try:
             return cls(open_pairs(artifact, split="val"), ctx)
         except StageError as error:
@@ -42,6 +43,10 @@ class HeldOutPictures:
                 lr, hr = self.index.read_pair(i)
                 name = self.index.key(i)
                 sr = to_pixels(method.preview(to_image(lr).to(device), name))
-                for what, pixels in (("lr", lr), ("sr", sr), ("hr", hr)):
-                    caption = f"{what.upper()} of {name} after {state.step} steps" if what == "sr" else what.upper()
-                    self.ctx.image(f"{name}/{what}", encode_png(pixels), step=state.step, caption=caption)
+                self.show(name, lr, sr, hr, state.step)
+
+    def show(self, name: str, lr: Pixels, sr: Pixels, hr: Pixels, step: int) -> None:
+        """Record the pictures of the pair `name`."""
+        for what, pixels in (("lr", lr), ("sr", sr), ("hr", hr)):
+            caption = f"{what.upper()} of {name} after {step} steps" if what == "sr" else what.upper()
+            self.ctx.image(f"{name}/{what}", encode_png(pixels), step=step, caption=caption)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss, r1_penalty
+from stages.losses.adversarial import adaptive_weights, discriminator_loss, generator_loss, r1_penalty
 from stages.losses.discriminator import PatchDiscriminator
 
 LN2 = 0.6931472
@@ -72,11 +72,27 @@ def test_r1_of_a_linear_critic_is_the_square_of_its_weights():
     assert penalty.item() == pytest.approx(5 * weight.square().sum().item())
 
 
-def test_adaptive_weight_is_the_ratio_of_gradients_and_has_a_ceiling():
-    last = torch.tensor([1.0, 2.0], requires_grad=True)
-    reconstruction, adversarial = (last * torch.tensor([3.0, 4.0])).sum(), (last * torch.tensor([0.0, 0.5])).sum()
-    weight = adaptive_weight(reconstruction, adversarial, last)
-    assert weight.item() == pytest.approx(5 / 0.5001)
-    assert not weight.requires_grad
-    (reconstruction + weight * adversarial).backward()  # the graph is still there
-    assert adaptive_weight(1e9 * last.sum(), last.sum() * 0, last).item() == 1e4
+def test_the_adaptive_weight_of_each_image_is_the_ratio_of_gradients_of_that_image_alone():
+    """Equation 7 of VQGAN at a batch of one, by plain autograd; images of a batch do not change each other's."""
+    torch.manual_seed(0)
+    last, critic = nn.Conv2d(4, 3, 3, padding=1), nn.Conv2d(3, 1, 4, stride=2)
+    features, images = torch.randn(3, 4, 9, 8), torch.randn(3, 3, 9, 8)
+
+    def losses(place):
+        answer = last(features[place])
+        return answer, (answer - images[place]).abs().mean((1, 2, 3)).sum(), -critic(answer).mean((1, 2, 3)).sum()
+
+    answer, reconstruction, adversarial = losses(slice(None))
+    weights = adaptive_weights(reconstruction, adversarial, answer, features, last)
+    for i in range(3):
+        _, *alone = losses(slice(i, i + 1))
+        lengths = [torch.autograd.grad(loss, last.weight, retain_graph=True)[0].norm() for loss in alone]
+        assert weights[i].item() == pytest.approx((lengths[0] / (lengths[1] + 1e-4)).item(), rel=1e-5)
+    assert not weights.requires_grad
+    (reconstruction + (weights * adversarial).sum()).backward()  # the graph is still there
+
+
+def test_an_adaptive_weight_has_a_ceiling():
+    last, features = nn.Conv2d(1, 3, 1), torch.ones(2, 1, 2, 2)
+    answer = last(features)
+    assert adaptive_weights(1e9 * answer.sum(), answer.sum() * 0, answer, features, last).tolist() == [1e4, 1e4]

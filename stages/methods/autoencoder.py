@@ -1,0 +1,138 @@
+"""``train.autoencoder``: the latent space of diffusion models, learnt from photographs (VQGAN, arXiv 2012.09841).
+
+An autoencoder learns to give back what it is shown, by pixels, by perception and by what a patch discriminator holds
+against it. This is the stage; its settings are in `autoencoder_config.py`, what it minimises in
+`autoencoder_method.py`, the networks in `stages/models/{vq,kl,tiny}.py`, the loop in `stages/training/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pipelines.stage import Context, Facets, Input, InputFacets, JsonObject, Output, Resources, Stage, StageError
+from stages.losses.config import PERCEPTUAL_INPUT, require_lpips
+from stages.methods.autoencoder_config import LOSS_FIELDS, AutoencoderConfig, DiscriminatorConfig, KLNetwork
+
+if TYPE_CHECKING:
+    from stages.losses.combined import CombinedLoss
+    from stages.losses.discriminator import PatchDiscriminator
+    from stages.training.reconstruction import Images
+
+
+class TrainAutoencoder(Stage):
+    """Train a VQ, KL or tiny autoencoder on the HR side of pairs; the artifact holds its averaged weights.
+
+    Its latents are measured afterwards: mean, deviation and codes in use are in the card (`latent`), and a KL
+    autoencoder's `scale` is one over that deviation.
+    """
+
+    name = "train.autoencoder"
+    gang = True
+    Config = AutoencoderConfig
+    inputs = {
+        "pairs": Input("samples", "pairs, of which HR is used, and only the train split", {"role": "pairs"}),
+        "perceptual": PERCEPTUAL_INPUT,
+    }
+    code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
+
+    @classmethod
+    def outputs(cls, config: AutoencoderConfig, inputs: InputFacets) -> Mapping[str, Output]:
+        """The latent space is named after the encoder's weights, so it is known when they are."""
+        require_lpips(config.losses, inputs)
+        network = config.network
+        facets: Facets = {"role": "autoencoder", "family": network.kind}
+        facets |= {"channels": network.channels, "factor": network.factor}
+        return {"model": Output("model", "the autoencoder", facets, reproducible=config.device == "cpu")}
+
+    @classmethod
+    def resources(cls, config: AutoencoderConfig) -> Resources:
+        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
+
+    def run(self, ctx: Context) -> None:
+        from stages.methods.autoencoder_method import AutoencoderMethod
+        from stages.models.numerics import numerics, seeded
+        from stages.models.registry import build_family
+        from stages.training.distributed import ranks_of
+        from stages.training.loader import PairLoader
+        from stages.training.loop import Trainer
+        from stages.training.reconstruction import Reconstructions, training_images
+
+        config: AutoencoderConfig = ctx.config
+        with numerics(config.threads, reproducible=config.device == "cpu"):
+            with seeded(config.seed):
+                model = build_family(config.network.kind, config.network.model_dump(mode="json", exclude=LOSS_FIELDS))
+                discriminator = _discriminator(config.discriminator)
+            images, side = training_images(ctx.inputs["pairs"], config, model.factor)
+            method = AutoencoderMethod(model, discriminator, _difference(ctx, config, side), config)
+            pictures = Reconstructions.of(ctx.inputs["pairs"], ctx)
+            with ranks_of(ctx) as ranks, PairLoader(images, 1, config, ranks) as loader:
+                state = Trainer(method, loader, config, ctx, pictures, ranks).run()
+            if ctx.rank == 0:  # the others have the same weights
+                model.load_state_dict(state.averages["autoencoder"].average)
+                _save(ctx, model.eval(), images)
+
+
+def _save(ctx: Context, model: Any, images: Images) -> None:
+    """Measure the latents of the trained `model`, scale those of KL, and write the artifact."""
+    from stages.models.registry import save_model, save_provenance
+    from stages.training.latent_statistics import measure
+    from stages.training.loader import PairLoader
+
+    config: AutoencoderConfig = ctx.config
+    with PairLoader(images, 1, config) as loader:
+        latents = measure(model, loader, _device(ctx))
+    if isinstance(config.network, KLNetwork):
+        ctx.log.info("latents had a standard deviation of %.3g; the autoencoder now divides them by it", latents.std)
+        model.rescale(model.scale / latents.std)
+        latents = latents.times(1 / latents.std)
+    elif not latents.usual:
+        ctx.log.warning(
+            "latents have a standard deviation of %.3g; diffusion in them assumes about 1, and nothing scales them",
+            latents.std,
+        )
+    ctx.metrics(config.steps, **{f"latent/{name}": value for name, value in latents.numbers().items()})
+    card: JsonObject = {
+        "preprocessing": {"colour": "sRGB", "range": [-1, 1], "multiple": model.factor},
+        "latent": latents.card(),
+    }
+    save_model(ctx.out["model"], model.family, model.constructor, model.state_dict(), card)
+    save_provenance(ctx.out["model"], images.images)
+    ctx.out["model"].facet(**model.facets())
+
+
+def _device(ctx: Context) -> str:
+    return ctx.devices[0] if ctx.config.device == "cuda" else "cpu"
+
+
+def _discriminator(settings: DiscriminatorConfig | None) -> PatchDiscriminator | None:
+    from stages.losses.discriminator import PatchDiscriminator
+
+    if settings is None:
+        return None
+    return PatchDiscriminator(width=settings.width, layers=settings.layers, norm="group")
+
+
+def _difference(ctx: Context, config: AutoencoderConfig, side: tuple[int, int]) -> CombinedLoss:
+    """The losses on their device. Raises StageError where samples of `side` (height, width) are too small for them, or
+    for the discriminator."""
+    import torch
+
+    from stages.losses.combined import CombinedLoss
+    from stages.losses.lpips_weights import MissingWeights
+
+    if config.discriminator is not None and min(side) < (least := 3 * 2**config.discriminator.layers):
+        raise StageError(
+            f"discriminator: {config.discriminator.layers} layers take images of at least {least} pixels a side, got "
+            f"{min(side)}; use fewer layers, or a larger data.patch"
+        )
+    try:
+        difference = CombinedLoss(config.losses, value_range=(-1, 1), lpips=ctx.inputs.get("perceptual"))
+    except MissingWeights as error:
+        raise StageError(f"losses: {error}") from error
+    blank = torch.zeros(1, 3, *side)
+    try:
+        difference(blank, blank)
+    except ValueError as error:
+        raise StageError(f"losses: {error} (data.patch is in HR pixels)") from error
+    return difference.to(_device(ctx))
