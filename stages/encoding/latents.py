@@ -1,0 +1,126 @@
+"""``encode.latents``: what a frozen autoencoder makes of stored pairs, computed once instead of at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pipelines.stage import (
+    Artifact,
+    Context,
+    Facets,
+    Input,
+    InputFacets,
+    JsonObject,
+    Output,
+    Partition,
+    PartitionResult,
+    Read,
+    Resources,
+    SourceFile,
+    Stage,
+    StageError,
+)
+from stages.encoding.config import LatentsConfig
+from stages.models.config import AUTOENCODER_INPUT, require_autoencoder
+
+if TYPE_CHECKING:
+    from stages.data.samples import SampleIndex
+
+
+class EncodeLatents(Stage):
+    """The latents of HR and of the enlarged LR of every pair, and of their mirror images; one shard a partition.
+
+    Encoding is about 70 % of what a ResShift teacher computes at full size. A partition is a shard of the pairs, so
+    pairs that change encode their own shard again and no other. Its code is advice, as a training's is: what it
+    reaches is every network, and an edit of one of them should not cost days of an accelerator.
+    """
+
+    name = "encode.latents"
+    Config = LatentsConfig
+    inputs: ClassVar[Mapping[str, Input]] = {
+        "pairs": Input("samples", "stored pairs of one size", {"role": "pairs"}),
+        "autoencoder": AUTOENCODER_INPUT,
+    }
+    code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
+    libraries: ClassVar[tuple[str, ...]] = ("opencv-python-headless", "torch")
+
+    @classmethod
+    def outputs(cls, config: LatentsConfig, inputs: InputFacets) -> Mapping[str, Output]:
+        require_autoencoder(config.autoencoder, inputs)
+        pairs, trained = _one(inputs, "pairs"), _one(inputs, "autoencoder")
+        if pairs.get("online"):
+            raise StageError(ONLINE)
+        facets: Facets = {"role": "latents", "mirrored": config.mirrored, "dtype": config.dtype}
+        if (scale := pairs.get("scale")) is not None:
+            facets["scale"] = scale
+        facets |= {name: trained[name] for name in ("space", "channels") if name in trained}
+        if config.autoencoder == "identity":
+            facets["space"] = "pixel"
+        elif config.autoencoder == "space-to-depth" and scale is not None:
+            facets["space"] = f"space-to-depth-{scale}"
+        return {"latents": Output("samples", "latents with index.parquet", facets, config.device == "cpu")}
+
+    @classmethod
+    def resources(cls, config: LatentsConfig) -> Resources:
+        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
+
+    @classmethod
+    def partitions(
+        cls, config: LatentsConfig, inputs: Mapping[str, Artifact], sources: Mapping[str, Sequence[SourceFile]]
+    ) -> Sequence[Partition]:
+        from stages.data.rules import is_online
+        from stages.data.samples import SampleIndex
+
+        pairs = inputs["pairs"]
+        if is_online(pairs):
+            raise StageError(ONLINE)
+        index = SampleIndex.from_artifact(pairs)
+        _refuse_sizes(index)
+        weights = inputs["autoencoder"].manifest.entries if "autoencoder" in inputs else ()
+        trained = tuple(
+            Read("autoencoder", entry.name, entry.sha256, entry.name, 0, entry.size)
+            for entry in weights
+            if entry.name in ("model.json", "weights.safetensors")
+        )
+        found = []
+        for counted in index.table["shard"].value_counts().to_pylist():
+            shard = pairs.manifest.entry(counted["values"])
+            reads = (Read("pairs", shard.name, shard.sha256, shard.name, 0, shard.size), *trained)
+            part = shard.name.removesuffix(".tar").removeprefix("shard-")
+            params: JsonObject = {"shard": shard.name, "scale": pairs.facets.get("scale")}
+            found.append(Partition(part, params, reads, float(counted["counts"])))
+        return sorted(found, key=lambda part: part.id)
+
+    def run_partition(self, ctx: Context, partition: Partition) -> None:
+        from stages.encoding.encoder import encode_shard
+
+        encode_shard(ctx, partition)
+
+    def finish(self, ctx: Context, parts: Sequence[PartitionResult]) -> None:
+        from stages.encoding.encoder import assemble
+
+        assemble(ctx, parts)
+
+
+ONLINE = (
+    "a latent cache needs stored pairs: on-line pairs are others in every epoch. Set online: false in degrade.pairs "
+    "(with more crops, if one epoch of them is too little), or train without a cache"
+)
+
+
+def _one(inputs: InputFacets, slot: str) -> Mapping[str, Any]:
+    found = inputs.get(slot)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _refuse_sizes(index: SampleIndex) -> None:
+    sizes = index.hr_sizes()
+    if (sizes != sizes[0]).any():
+        (low, high), label = (sizes.min(axis=0), sizes.max(axis=0)), index.artifact.label
+        raise StageError(
+            f"{label}: a latent cache needs HR images of one size, and here they are from {low[1]}x{low[0]} to "
+            f"{high[1]}x{high[0]} pixels: training on them takes random patches, and the latent of a patch is no patch "
+            "of the latent. Cut them where they are degraded (degrade.pairs with hr_size: 256), or train without a "
+            "cache"
+        )
