@@ -10,9 +10,13 @@ from typing import Literal, TypeAlias, cast
 
 from pipelines.canonical import JsonObject
 from pipelines.errors import Damaged, SharplineError, StoreError
-from pipelines.stage import PeerLost, StageError
+from pipelines.stage import Interrupted, PeerLost, StageError
 
 ErrorKind: TypeAlias = Literal["user", "store", "lost", "internal"]
+
+
+class Terminated(BaseException):
+    """SIGTERM reached a unit that does not look at `ctx.stopping`: its worker goes, and it can run elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,11 @@ class Failure:
         return self.kind in ("store", "lost") and not self.spent
 
     @property
+    def interrupted(self) -> bool:
+        """Whether the unit stopped because it was asked to, and has saved what it had."""
+        return self.kind == "lost" and self.type == Interrupted.__name__
+
+    @property
     def place(self) -> str:
         """``file:line in function`` of the frame, without its source line."""
         return self.frame.partition("\n")[0]
@@ -57,7 +66,7 @@ class Failure:
             kind = "store"
         elif isinstance(error, SharplineError):  # damaged bytes do not get better by reading them once more
             kind = "user"
-        elif isinstance(error, PeerLost):
+        elif isinstance(error, (PeerLost, Interrupted, Terminated)):
             kind = "lost"
         chosen = _own_frame(theirs or list(frames))
         frame = ""

@@ -247,10 +247,14 @@ def _report(store: Store, run_id: str) -> Path | None:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does; a second Ctrl-C no longer waits for anything."""
+    """SIGTERM ends the run as Ctrl-C does. A second one no longer lets trainings save, a third waits for nothing."""
+    came = 0
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        nonlocal came
+        came += 1
+        if came > 1:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         raise KeyboardInterrupt
 
     try:

@@ -15,15 +15,16 @@ from typing import Literal, TypeAlias
 from pipelines.background import Background, settle
 from pipelines.building import Building, Drive, Unit
 from pipelines.canonical import Json, JsonObject
-from pipelines.errors import LeaseHeld, StoreError
+from pipelines.errors import LeaseHeld, StoreError, UsageError
 from pipelines.events import Event
 from pipelines.executors.base import Executor
 from pipelines.executors.context import hint_name
+from pipelines.executors.stopping import GRACE, ask_to_stop
 from pipelines.executors.task import Outcome
 from pipelines.failure import Failure
 from pipelines.fitness import refuse_unfit_inputs
 from pipelines.history import History
-from pipelines.ledger import Ledger
+from pipelines.ledger import Ledger, needs_of
 from pipelines.plan import Assessment, Outputs, Planner, Work, concerned, needs_unselected
 from pipelines.sources import hash_sources
 from pipelines.spec.model import StageSpec
@@ -46,12 +47,13 @@ STOPPED = "the run stopped after a failure; what was finished is kept"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run behaves where people may choose."""
+    """How a run behaves where people may choose. An interrupt waits `grace` seconds for trainings to save."""
 
     keep_going: bool = False
     wait_for_leases: bool = True
     selected: frozenset[str] | None = None
     partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    grace: float = GRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,18 @@ class Scheduler:
         self.stages: dict[str, StageState] = {name: StageState() for name in self._order}
 
     def run(self) -> None:
-        """Go on until every stage is settled. Raises LeaseHeld when waiting was refused; cleans up on the way out."""
+        """Go on until every stage is settled. Raises LeaseHeld when waiting was refused; cleans up on the way out.
+
+        A KeyboardInterrupt lets trainings save first; another one while they do ends them.
+        """
         try:
             while not self._settle():
                 self._admit()
                 self._collect()
                 self._look_around()
+        except KeyboardInterrupt:
+            self._part()
+            raise
         finally:
             self._close()
 
@@ -287,7 +295,24 @@ class Scheduler:
         if self._executor is None or self._ledger is None:
             self._executor = self._services.executor()
             self._ledger = Ledger(self._executor.capacity())
+            self._refuse_hopeless(self._executor.name, self._ledger)
         return self._executor, self._ledger
+
+    def _refuse_hopeless(self, where: str, ledger: Ledger) -> None:
+        """Raises UsageError before the first unit starts for stages that could never run here: not hours later.
+
+        One that was built before may yet be found in the store, so it is refused when its turn has come.
+        """
+        refused = []
+        for name in self._order:
+            if self.stages[name].status in SETTLED or not self._selected(name) or self._history.candidates(name):
+                continue
+            try:
+                ledger.refuse_infeasible(name, needs_of(self._planner.spec.stages[name].resources), where)
+            except UsageError as error:
+                refused.append(str(error))
+        if refused:
+            raise UsageError("\n".join([*refused, "nothing was started"]))
 
     # -- units
 
@@ -416,6 +441,43 @@ class Scheduler:
             self._emit("stage.progress", name, partition=None, **{k: hint.get(k) for k in ("done", "total", "unit")})
 
     # -- end
+
+    def _part(self) -> None:
+        """Let the units that look at `ctx.stopping` save, end all others at once, and take what still comes."""
+        for building in self._buildings.values():
+            building.stop()
+        for ticket, (building, unit) in list(self._units.items()):
+            if not self._ask_to_stop(building, unit):
+                self._means()[0].cancel(self._forget(ticket))
+        until = time.monotonic() + self._options.grace
+        while self._units and (left := until - time.monotonic()) > 0:
+            for ticket, outcome in self._means()[0].wait(min(WAIT, left)):
+                self._parted(ticket, outcome)
+
+    def _ask_to_stop(self, building: Building, unit: Unit) -> bool:
+        name, grace = building.stage.name, self._options.grace
+        if unit.kind != "run" or not grace:
+            return False
+        try:
+            if ask_to_stop(self._drive.store.attempt(building.identity.key, building.claim.attempt)):
+                self._emit("stage.stopping", name, seconds=grace)
+                return True
+        except StoreError as error:  # it could not save there either
+            log.warning("%s: could not be asked to stop: %s", name, error)
+        return False
+
+    def _forget(self, ticket: int) -> int:
+        del self._units[ticket]
+        return ticket
+
+    def _parted(self, ticket: int, outcome: Outcome) -> None:
+        failure = outcome.failure
+        if failure is None or not failure.interrupted or ticket not in self._units:
+            self._ended(ticket, outcome)
+            return
+        name = self._units.pop(ticket)[0].stage.name
+        self._drop(name)
+        self._skip(name, f"interrupted: {failure.message}")
 
     def _emit(self, kind: str, stage: str, **data: Json) -> None:
         payload: JsonObject = dict(data)

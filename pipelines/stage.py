@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTRACT_VERSION",
     "KINDS", "Absent", "Artifact", "Checkpoints", "Config", "Context", "Entry", "Execution", "Extendable",
-    "Facets", "Input", "Json", "JsonObject", "Kind", "ListedFile", "Listing", "Manifest", "NameOrFile", "Output",
-    "OutputWriter", "Partition", "PartitionResult", "PeerLost", "Read", "Resources", "Source", "SourceFile", "Stage",
-    "StageError", "digest", "is_file_name",
+    "Facets", "Input", "Interrupted", "Json", "JsonObject", "Kind", "ListedFile", "Listing", "Manifest", "NameOrFile",
+    "Output", "OutputWriter", "Partition", "PartitionResult", "PeerLost", "Read", "Resources", "Source", "SourceFile",
+    "Stage", "StageError", "digest", "is_file_name",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -240,6 +240,13 @@ class PeerLost(Exception):
     """
 
 
+class Interrupted(Exception):
+    """Raised by a stage that stops because `ctx.stopping` told it to: no failure, the next run goes on from there.
+
+    Its text says how far the stage came ("saved after step 41"). In a gang all ranks raise it after the same step.
+    """
+
+
 class Artifact(Protocol):
     """A read-only input artifact. Files and ranges are fetched on demand.
 
@@ -328,6 +335,16 @@ class Context(Protocol):
     @property
     def scratch(self) -> Path:
         """An empty local folder, removed afterwards."""
+        ...
+
+    @property
+    def stopping(self) -> bool:
+        """Whether this unit was asked to stop (Ctrl-C, SIGTERM): save what must not be lost, raise Interrupted.
+
+        Cheap: ask at every step. It stays true. The first time tells the framework that this unit is worth waiting
+        for: from then on it is given some seconds to end, where others are ended at once. The ranks of a gang learn of
+        it at different moments and have to agree on a step. Always false for partitions and in `finish`.
+        """
         ...
 
     def progress(self, done: float, total: float, unit: str = "") -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pipelines.executors.stopping import GRACE
+
 
 def command(
     spec: Annotated[Path, typer.Argument(help="The spec to run.", show_default=False)],
@@ -29,6 +31,9 @@ def command(
     store: Annotated[str | None, typer.Option(metavar="URL", help="Another store than the spec's.")] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", "-k", help="A failure stops only what needs it.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Exit 4 when another run builds the same key.")] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long Ctrl-C or SIGTERM waits for trainings to save.")
+    ] = GRACE,
     json: Annotated[bool, typer.Option("--json", help="One JSON event per line.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the end, and failures.")] = False,
 ) -> None:
@@ -51,6 +56,7 @@ def command(
         wait_for_leases=not no_wait,
         selected=selection.stages,
         partitions=selection.partitions,
+        grace=grace,
     )
     choice = ExecutorChoice(executor_name(executor, address), address, cpus)
     with display_for(sys.stdout, json=json, quiet=quiet) as display:

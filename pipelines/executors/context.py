@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pipelines.artifact import Entry, Facets
 from pipelines.canonical import JsonObject, sha256_hex
 from pipelines.errors import Damaged
+from pipelines.executors.stopping import StopWatch
 from pipelines.executors.task import ALONE, Seat, Task
 from pipelines.inputs import StoredArtifact
 from pipelines.stage import Artifact, Checkpoints, Output, OutputWriter, Read, SourceFile, StageError
@@ -172,6 +173,7 @@ class UnitContext:
         self.log = logging.getLogger(f"sharpline.{task.stage}")
         self._logging: logging.Handler | None = None
         self._checked: set[str] = set()
+        self._watch: StopWatch | None = None
 
     @cached_property
     def scratch(self) -> Path:
@@ -179,6 +181,14 @@ class UnitContext:
         folder = self._folder / "scratch"
         folder.mkdir(parents=True)
         return folder
+
+    @property
+    def stopping(self) -> bool:
+        if self._task.kind != "run":
+            return False
+        if self._watch is None:
+            self._watch = StopWatch(self._attempt)
+        return self._watch.asked
 
     def progress(self, done: float, total: float, unit: str = "") -> None:
         now = time.monotonic()
@@ -238,6 +248,8 @@ class UnitContext:
 
     def close(self) -> None:
         """Flush every observation."""
+        if self._watch is not None:
+            self._watch.close()
         for stream in (self._metrics, self._pictures):
             if stream is not None:
                 stream.close()

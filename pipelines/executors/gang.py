@@ -27,13 +27,14 @@ from pipelines.store.scratch import new_scratch
 
 LOOK = 0.2  # seconds between looks at whether every rank is alive
 FAREWELL = 1.0  # seconds in which the others may write down what they saw when one died
-GRACE = 2.0  # seconds for which a rank that lost its peers keeps quiet: theirs is the reason to tell
+GRACE = 2.0  # seconds for which a rank keeps quiet whose end is not the one to tell: the first word ends the gang
 
 
 def run_rank(text: str, seat: Seat) -> Outcome:
-    """Run one rank of a gang in this process."""
+    """Run one rank of a gang in this process. One that lost its peers lets them speak first, a follower rank 0."""
     outcome = Outcome.from_text(worker.main(text, seat))
-    if outcome.failure is not None and outcome.failure.type == "PeerLost":
+    failure = outcome.failure
+    if failure is not None and (failure.type == "PeerLost" or (failure.interrupted and seat.rank)):
         time.sleep(GRACE)
     return outcome
 

@@ -12,8 +12,10 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ class RayExecutor:
         # the workers' working folder, which must stay; folders that killed drivers left go
         self._home = new_scratch(Path(tempfile.gettempdir()) / f"sharpline-ray-{os.getuid()}")
         try:
-            with _started_from(self._home):
+            with _started_from(self._home), _sigterm_as_it_was():
                 self._init(address, cpus, bundle)
         except Exception as error:
             shutil.rmtree(self._home, ignore_errors=True)
@@ -228,6 +230,19 @@ def _started_from(folder: Path) -> Iterator[None]:
     finally:
         sys.argv[:1] = [argv0]
         os.chdir(before)
+
+
+@contextlib.contextmanager
+def _sigterm_as_it_was() -> Iterator[None]:
+    """Ray puts its own handler in the driver's place, by which SIGTERM would be a failure of the run."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as error:  # of that handler, while Ray starts
+        raise KeyboardInterrupt from error
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def require_shared_store(executor: RayExecutor, root: Path) -> None:

@@ -31,8 +31,10 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from pipelines.canonical import JsonObject
 from pipelines.errors import StoreError
 from pipelines.executors.gang import run_rank
+from pipelines.executors.stopping import stop_asked
 from pipelines.executors.task import Outcome, Seat, Task
 from pipelines.failure import Failure
+from pipelines.store.attempts import Attempt
 from pipelines.store.scratch import new_scratch
 from pipelines.store.store import open_store
 
@@ -104,7 +106,7 @@ class OnlyTheLostAgain(UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         failures = {rank: _failure(error) for rank, error in worker_exceptions.items()}
         for rank, failure in failures.items():
-            if not failure.retryable:
+            if not failure.retryable or (failure.interrupted and self._run_ends()):
                 raise RankFailed(Outcome.failed(failure).to_text())
             self._log(f"rank {rank} was lost ({failure.type}: {failure.message}); Ray Train starts all ranks again")
 
@@ -112,8 +114,17 @@ class OnlyTheLostAgain(UserCallback):
         task = Task.from_text(self._text)
         row: JsonObject = {"time": round(time.time(), 3), "level": "WARNING", "logger": f"sharpline.{task.stage}"}
         with contextlib.suppress(StoreError):
-            attempt = open_store(task.store, create=False).attempt(task.key, task.attempt)
-            attempt.append("log", [{**row, "message": message, "unit": task.title}])
+            self._attempt().append("log", [{**row, "message": message, "unit": task.title}])
+
+    def _run_ends(self) -> bool:
+        """Whether ranks stopped for the driver, and not for a SIGTERM of their own."""
+        with contextlib.suppress(StoreError):
+            return stop_asked(self._attempt())
+        return False
+
+    def _attempt(self) -> Attempt:
+        task = Task.from_text(self._text)
+        return open_store(task.store, create=False).attempt(task.key, task.attempt)
 
 
 def _reason(error: TrainingFailedError) -> Failure:

@@ -14,12 +14,13 @@ from typing import Any
 
 from pipelines.errors import SharplineError, StoreError
 from pipelines.executors.context import Follower, Rehearsal, UnitContext
+from pipelines.executors.stopping import hears_sigterm
 from pipelines.executors.task import ALONE, Outcome, Seat, Task
 from pipelines.failure import Failure
 from pipelines.fingerprint import fingerprint, package_fingerprint
 from pipelines.libraries import library_versions
 from pipelines.registry import add_code, load_stage
-from pipelines.stage import Entry, Facets, Output, PartitionResult, Stage, StageError
+from pipelines.stage import Entry, Facets, Interrupted, Output, PartitionResult, Stage, StageError
 from pipelines.store.blobs import hash_file
 from pipelines.store.store import Store, open_store
 
@@ -34,7 +35,8 @@ def main(text: str, seat: Seat = ALONE) -> str:
     """Run one unit. Takes a :class:`Task` and returns an :class:`Outcome`, both as JSON text; never raises."""
     started = time.perf_counter()
     try:
-        return run_task(Task.from_text(text), seat).to_text()
+        with hears_sigterm():
+            return run_task(Task.from_text(text), seat).to_text()
     except BaseException as error:  # also SystemExit: without an outcome the driver would wait for ever
         return Outcome.failed(Failure.from_exception(error), time.perf_counter() - started).to_text()
 
@@ -55,6 +57,9 @@ def run_task(task: Task, seat: Seat = ALONE) -> Outcome:
         ctx.open_log()
         try:
             _work(stage(), ctx, store, task)
+        except Interrupted as stopped:
+            ctx.log.info("%s stopped as it was asked to: %s", task.title, stopped)
+            raise
         except Exception:
             ctx.log.exception("%s failed", task.title)
             raise

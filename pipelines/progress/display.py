@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from pipelines.events import Event
 from pipelines.progress.board import Board, Failure
-from pipelines.progress.lines import JsonLines, PlainLines, closing
+from pipelines.progress.lines import JsonLines, PlainLines, closing, stopping_words
 from pipelines.progress.summary import Row, failure_rows
 from pipelines.progress.text import UNICODE, clean, glyphs_for, one_line
 
@@ -63,6 +63,8 @@ class LiveDisplay:
             self._print(failure_rows(Failure.of(event), self.glyphs))
         elif event.type == "stage.retry" and event.stage is not None:
             self._print([Row(f"! {one_line(self.board.stages[event.stage].retries[-1])}", tone="warn")])
+        elif event.type == "stage.stopping":
+            self._print([Row(f"! {event.stage}: {stopping_words(event)}", tone="warn")])
 
     def _print(self, rows: list[Row]) -> None:
         from rich.text import Text

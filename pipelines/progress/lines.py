@@ -6,7 +6,7 @@ import json
 from typing import TextIO
 
 from pipelines.events import Event
-from pipelines.progress.board import Board, Failure, StageLine, as_text
+from pipelines.progress.board import Board, Failure, StageLine, as_number, as_text
 from pipelines.progress.summary import Row, failure_rows, summary
 from pipelines.progress.text import Glyphs, clean, duration, glyphs_for, number, one_line, rate
 
@@ -114,6 +114,12 @@ def closing(board: Board, glyphs: Glyphs) -> list[Row]:
     return rows[texts.index("") + 1 :] if board.failures and "" in texts else rows
 
 
+def stopping_words(event: Event) -> str:
+    """What a stage does that was asked to stop."""
+    seconds = as_number(event.data.get("seconds")) or 0
+    return f"saves what it has, for at most {duration(seconds)}; Ctrl-C once more gives that up"
+
+
 def stage_words(stage: StageLine, event: Event) -> str:
     """What happened to a stage, in a few words; nothing for what a log need not say."""
     data = event.data
@@ -126,6 +132,8 @@ def stage_words(stage: StageLine, event: Event) -> str:
         parts = f", {number(stage.total)} partition{'s' if stage.total != 1 else ''}" if stage.partitioned else ""
         found = f", {number(stage.found)} of them already done" if stage.found else ""
         return f"{'resumed' if stage.how == 'resume' else 'started'}{parts}{found}"
+    if event.type == "stage.stopping":
+        return stopping_words(event)
     if event.type == "stage.retry":
         return f"retry: {one_line(stage.retries[-1]).removeprefix(stage.name + ': ')}"
     if event.type == "stage.committed":

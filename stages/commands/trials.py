@@ -113,6 +113,7 @@ class RehearsalContext:
     rank: int = 0
     world_size: int = 1
     rendezvous: str = ""
+    stopping: bool = False
 
     def __post_init__(self) -> None:
         many = {slot for slot, declared in self.ready.stage.inputs.items() if declared.many}

@@ -2,8 +2,8 @@
 
 Update u, counted from the first step, sees the global samples ``u * batch_size ...``; noise and order are functions
 of those indices, so a state is its step, and a resumed run cannot differ from a straight one.
-A stage is not told that its run ends (a worker is killed, a node goes): what that costs is bounded by
-`checkpoint_every` and `checkpoint_minutes`.
+A run that ends (Ctrl-C, SIGTERM) costs no step: the one in hand is finished and saved. What a kill costs (a worker,
+a node) is bounded by `checkpoint_every` and `checkpoint_minutes`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from pipelines.stage import Context, StageError
+from pipelines.stage import Context, Interrupted, StageError
 from stages.models.numerics import tf32
 from stages.training.config import TrainConfig
 from stages.training.flops import training_flops
@@ -63,7 +63,10 @@ class Trainer:
         self.updater = Updater(self.state, config, ranks, guard, self.device)
 
     def run(self) -> TrainState:
-        """Train to the last step and leave a checkpoint of it, so that raising `steps` later goes on from here."""
+        """Train to the last step and leave a checkpoint of it, so that raising `steps` later goes on from here.
+
+        Raises Interrupted, on all ranks after the same step, which is saved, when one of them was asked to stop.
+        """
         with tf32(self.config.tf32):
             self._resume()
             self.saved_at = time.monotonic()
@@ -114,8 +117,12 @@ class Trainer:
         if self.pictures and self.ranks.rank == 0 and config.picture_every and step % config.picture_every == 0:
             self.pictures.record(self.method, self.state, self.device)
         late = time.monotonic() - self.saved_at >= 60 * config.checkpoint_minutes
-        if best or last or late or step % config.checkpoint_every == 0:
+        stopping = self.updater.stopping and not last
+        if best or last or late or stopping or step % config.checkpoint_every == 0:
             self._save()
+        if stopping:
+            self.ranks.barrier()  # rank 0 is saving: whoever leaves first ends the gang
+            raise Interrupted(f"saved after step {step} of {config.steps}")
 
     def _validate(self) -> bool:
         """Whether this step's checkpoint is one of the best."""

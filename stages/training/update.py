@@ -31,6 +31,8 @@ class Updater:
     ranks: Ranks
     guard: Guard
     device: str
+    stopping: bool = False
+    """Whether some rank had been asked to stop by the last update: what all ranks know alike."""
 
     def update(self, phase: Phase, batch: Batch) -> dict[str, float]:
         """One update from this rank's share of a global batch; returns what was observed, means over all of it.
@@ -94,11 +96,14 @@ class Updater:
         return len(part) / self.config.training.batch_size
 
     def _over_all(self, parts: Sequence[Batch], seen: Sequence[dict[str, float]]) -> dict[str, float]:
+        """Losses of the global batch. Whether to stop travels along, so that it costs no exchange of its own."""
         totals = dict.fromkeys(seen[0], 0.0)
         for part, losses in zip(parts, seen, strict=True):
             for name, value in losses.items():
                 totals[name] += value * self._share(part)
-        return self.ranks.sum_values(totals)
+        sums = self.ranks.sum_values({**totals, "": float(self.guard.ctx.stopping)})  # no loss has this name
+        self.stopping = sums.pop("") > 0
+        return sums
 
     def _trained(self, phase: Phase) -> list[nn.Parameter]:
         return [p for group in self.state.optimisers[phase.name].param_groups for p in group["params"]]

@@ -121,6 +121,7 @@ class FolderContext:
     rank: int = 0
     world_size: int = 1
     rendezvous: str = ""
+    stopping: bool = False
     recorded: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     images: dict[str, bytes] = field(default_factory=dict)
 

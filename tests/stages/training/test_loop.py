@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from pipelines.stage import StageError
+from pipelines.stage import Interrupted, StageError
 from stages.data.opening import open_pairs
 from stages.training.loader import PairLoader
 from stages.training.loop import Trainer
@@ -23,9 +24,10 @@ def artifact(tmp_path_factory):
     return texture_pairs(tmp_path_factory.mktemp("data") / "pairs", train=7, val=3)
 
 
-def train(folder, artifact, ranks=SOLO, loss=None, **changed):
+def train(folder, artifact, ranks=SOLO, loss=None, stopping=False, **changed):
     config = settings(**changed)
     ctx = context(folder / str(ranks.rank), config)
+    ctx.stopping = stopping
     method = Toy(config.training, loss)
     pictures = HeldOutPictures.of(artifact, ctx)
     with PairLoader(open_pairs(artifact, split="train"), 4, config, ranks) as loader:
@@ -48,6 +50,42 @@ def test_three_ranks_train_as_one_does(tmp_path, artifact, changed):
             for name in {"loss", "gradient_norm", "validation/psnr", "validation/loss"} & set(theirs):
                 assert mine[name] == pytest.approx(theirs[name], rel=1e-4)
     assert [len(list(ctx.checkpoints.folder.glob("*"))) for _, ctx in gang] == [1, 0, 0]
+
+
+class AskedAt:
+    """What `ctx.stopping` says to a rank that learns of it in some step."""
+
+    def __init__(self, step):
+        self.left = step
+
+    def __float__(self):
+        self.left -= 1
+        return float(self.left <= 0)
+
+
+def test_ranks_that_learn_at_different_steps_stop_after_one_and_the_same_and_go_on_from_it(tmp_path, artifact):
+    interrupted = []
+
+    def stopped(ranks):
+        with pytest.raises(Interrupted) as told:
+            train(tmp_path / "gang", artifact, ranks, steps=6, stopping=AskedAt({0: 5, 1: 3, 2: 99}[ranks.rank]))
+        interrupted.append(str(told.value))
+
+    on_ranks(3, stopped)
+    assert interrupted == ["saved after step 3 of 6"] * 3
+    assert [path.name for path in (tmp_path / "gang").glob("*/checkpoints/*")] == ["00000003"]
+    for rank in "12":  # which see what rank 0 has saved
+        shutil.copytree(tmp_path / "gang" / "0" / "checkpoints", tmp_path / "gang" / rank / "checkpoints")
+    gone_on = on_ranks(3, lambda ranks: train(tmp_path / "gang", artifact, ranks, steps=6))
+    straight = on_ranks(3, lambda ranks: train(tmp_path / "straight", artifact, ranks, steps=6))
+    for (after, _), (never, _) in zip(gone_on, straight, strict=True):
+        for name, value in never.averages["net"].average.items():
+            assert torch.equal(value, after.averages["net"].average[name])
+
+
+def test_a_training_that_is_asked_in_its_last_step_ends_as_it_would_have(tmp_path, artifact):
+    state, _ = train(tmp_path, artifact, steps=3, stopping=AskedAt(3))
+    assert state.step == 3
 
 
 def test_ranks_of_one_gang_refuse_together_and_say_whose_samples(tmp_path, artifact, caplog):
