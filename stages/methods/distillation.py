@@ -7,10 +7,24 @@ family ``one-step``: one network evaluation an image.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast
 
-from pipelines.stage import Context, Facets, Input, InputFacets, JsonObject, Output, Resources, Stage, StageError
-from stages.training.config import TrainConfig, TrainingConfig
+from pydantic import model_validator
+
+from pipelines.stage import (
+    Context,
+    Execution,
+    Facets,
+    Input,
+    InputFacets,
+    JsonObject,
+    Output,
+    Resources,
+    Stage,
+    StageError,
+)
+from stages.training.cached import LATENTS_INPUT, refuse_unfit_latents
+from stages.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,15 +33,27 @@ if TYPE_CHECKING:
     from stages.models.resshift import ResShiftModel
     from stages.training.method import Method
 
+    class OneStepMethod(Method, Protocol):
+        """A method whose networks hold the `student`, by that name, and keep its average."""
 
-class StudentTraining(TrainingConfig):
-    """AdamW as RSD's authors set it: a constant 5e-5 without warm-up (arXiv 2503.13358, appendix C)."""
-
-    betas: tuple[float, float] = (0.9, 0.95)
+        @property
+        def student(self) -> OneStepModel: ...
+        @property
+        def looks_at_hr(self) -> bool:
+            """Whether losses compare images, so that latents will not do."""
+            ...
 
 
 class DistillConfig(TrainConfig):
-    training: StudentTraining = StudentTraining()
+    autoencoder_precision: Execution[Literal["fp32", "bf16", "fp16"] | None] = None
+    """Arithmetic of the frozen autoencoder on an accelerator; left out, that of `training.precision`. The teacher is
+    always computed as its student is: their difference is what is learnt from."""
+
+    @model_validator(mode="after")
+    def _the_cpu_encodes_in_float32(self) -> DistillConfig:
+        if self.device == "cpu" and self.autoencoder_precision is not None:
+            raise ValueError("autoencoder_precision is for device: cuda; on the CPU the autoencoder computes in fp32")
+        return self
 
 
 class Distillation(Stage):
@@ -38,11 +64,12 @@ class Distillation(Stage):
     inputs: ClassVar[Mapping[str, Input]] = {
         "pairs": Input("samples", "LR and HR pairs; only their train split is learned from", {"role": "pairs"}),
         "teacher": Input("model", "the ResShift model to distil", {"role": "sr", "family": "resshift"}),
+        "latents": LATENTS_INPUT,
     }
     code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
 
-    def method(self, ctx: Context, teacher: ResShiftModel) -> tuple[Method, OneStepModel]:
-        """The method, which holds the frozen `teacher`, and its student. Called with torch's generator seeded."""
+    def method(self, ctx: Context, teacher: ResShiftModel) -> OneStepMethod:
+        """The method around the `teacher`, which it freezes. Called with torch's generator seeded."""
         raise NotImplementedError(f"{type(self).__qualname__}.method")
 
     @classmethod
@@ -51,6 +78,7 @@ class Distillation(Stage):
         pairs, teacher = _facets(inputs, "pairs"), _facets(inputs, "teacher")
         facets |= {name: teacher[name] for name in ("scale", "latent_space") if name in teacher}
         _refuse_other_scale(pairs.get("scale"), teacher.get("scale"))
+        refuse_unfit_latents(config.data, inputs, teacher.get("latent_space"))
         return {"model": Output("model", "the student", facets, reproducible=config.device == "cpu")}
 
     @classmethod
@@ -62,6 +90,7 @@ class Distillation(Stage):
         from stages.models.numerics import numerics, seeded
         from stages.models.registry import load_model
         from stages.models.resshift import ResShiftModel
+        from stages.training.cached import connected_latents
         from stages.training.distributed import ranks_of
         from stages.training.loader import PairLoader
         from stages.training.loop import Trainer
@@ -76,14 +105,16 @@ class Distillation(Stage):
             teacher = cast(ResShiftModel, load_model(ctx.inputs["teacher"], device))
             _refuse_other_scale(scale, teacher.scale)
             with seeded(config.seed):
-                method, student = self.method(ctx, teacher)
+                method = self.method(ctx, teacher)
             prepare(teacher, config)
             pairs = training_pairs(ctx.inputs["pairs"], config, teacher.multiple)
+            latents = connected_latents(ctx.inputs, pairs, config.data, teacher.autoencoder.space)
             pictures = HeldOutPictures.of(ctx.inputs["pairs"], ctx)
-            with PairLoader(pairs, scale, config, ranks) as loader:
+            hr = latents is None or method.looks_at_hr
+            with PairLoader(pairs, scale, config, ranks, latents=latents, hr=hr) as loader:
                 state = Trainer(method, loader, config, ctx, pictures, ranks).run()
         if ctx.rank == 0:  # the others have the same weights
-            self._save(ctx, student, state.averages["student"].average, set(pairs.images))
+            self._save(ctx, method.student, state.averages["student"].average, set(pairs.images))
 
     def _save(self, ctx: Context, student: OneStepModel, weights: Mapping[str, Tensor], seen: set[str]) -> None:
         from stages.models.registry import save_model, save_provenance, trained_on

@@ -16,18 +16,24 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
 from pipelines.stage import Context, Input, InputFacets, Output, StageError
-from stages.losses.config import PERCEPTUAL_INPUT, LossList, wants_lpips
+from stages.losses.config import PERCEPTUAL_INPUT, LossList, require_lpips
 from stages.methods.distillation import Distillation, DistillConfig
-from stages.training.config import OptimiserConfig
+from stages.training.config import OptimiserConfig, TrainingConfig
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from stages.diffusion.resshift import ResShift
     from stages.losses.combined import CombinedLoss
-    from stages.models.one_step import OneStepModel
     from stages.models.resshift import ResShiftModel
     from stages.training.method import Batch, Losses, Phase
+
+
+class RSDTraining(TrainingConfig):
+    """As the authors trained (appendix C): AdamW at a constant 5e-5, batch 64, average 0.999."""
+
+    betas: tuple[float, float] = (0.9, 0.95)
 
 
 class RSDConfig(DistillConfig):
@@ -41,6 +47,7 @@ class RSDConfig(DistillConfig):
     =======================  ===============================================================================
     """
 
+    training: RSDTraining = RSDTraining()
     variant: Literal["rsd", "vsd"] = "rsd"
     """`vsd` lets no gradient through the networks' inputs, which is another loss: variational score distillation."""
     fake_updates: PositiveInt = 5
@@ -102,7 +109,7 @@ class RSDMethod:
     """Three networks: the frozen teacher f*, the student G, and the fake model f_phi with a discriminator head."""
 
     def __init__(self, teacher: ResShiftModel, config: RSDConfig, image_losses: CombinedLoss | None = None) -> None:
-        """All start from the teacher's weights; `image_losses` compare images in [0, 1]. The head is drawn from
+        """All start from the teacher's weights; `image_losses` compare images in [-1, 1]. The head is drawn from
         torch's generator."""
         import torch
 
@@ -115,7 +122,7 @@ class RSDMethod:
         self.teacher = teacher.requires_grad_(False)
         self.student = OneStepModel.of_teacher(teacher, config.noise_channels)
         self.fake = Critic(teacher, judges=config.gan > 0)
-        self.image_losses = image_losses
+        self.image_losses, self.looks_at_hr = image_losses, image_losses is not None
         self.networks: Mapping[str, nn.Module] = {"student": self.student, "fake": self.fake}
         self.averaged: Mapping[str, float] = {"student": config.training.ema}
         optimiser = config.fake or config.training
@@ -172,16 +179,16 @@ class RSDMethod:
             losses["generator"] = softplus(-self.fake.logits(x0, batch.lr).float()).mean()
             total = total + self.config.gan * losses["generator"]
         if self.image_losses is not None:
-            found = self.image_losses((self.decoded_answer(batch, zy) + 1) / 2, batch.hr)
-            total = total + found["total"]
-            losses |= {name: value for name, value in found.items() if name != "total"}
+            found = self.image_losses(self.decoded_answer(batch, zy), 2 * batch.hr - 1)
+            total = total + found.pop("total")
+            losses |= found
         return {"loss": total, **losses}
 
     def latents(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(z0, z_y) of HR and of the enlarged LR image."""
         from stages.methods.latents import latents_of
 
-        return latents_of(batch, self.teacher)
+        return latents_of(batch, self.teacher, self.config.autoencoder_precision)
 
     def answer(self, batch: Batch, z0: Tensor, zy: Tensor) -> Tensor:
         """x0 = G(z_n, y, n, eps) from a random node n, with z_n ~ q(z_n | z0, z_y) of the *true* z0 (section 3.3)."""
@@ -202,8 +209,8 @@ class RSDMethod:
 
         z_T = self.process.prior(zy, batch.noise.normal("prior", batch.samples, zy.shape[1:]).to(zy))
         last = self.nodes[-1].expand(len(zy))
-        planes = self.planes(batch, "prior planes", zy)
-        return decoded(self.student.predict_x0(z_T, last, batch.lr, zy, planes=planes), self.teacher)
+        planes, precision = self.planes(batch, "prior planes", zy), self.config.autoencoder_precision
+        return decoded(self.student.predict_x0(z_T, last, batch.lr, zy, planes=planes), self.teacher, precision)
 
     def planes(self, batch: Batch, name: str, zy: Tensor) -> Tensor | None:
         """eps: the student's noise, fresh for every sample."""
@@ -251,33 +258,24 @@ class DistillRSD(Distillation):
 
     @classmethod
     def outputs(cls, config: Any, inputs: InputFacets) -> Mapping[str, Output]:
-        _refuse_unlike(config, "perceptual" in inputs)
+        require_lpips(config.losses or (), inputs)
         return super().outputs(config, inputs)
 
-    def method(self, ctx: Context, teacher: ResShiftModel) -> tuple[RSDMethod, OneStepModel]:
-        from stages.losses.combined import CombinedLoss
-
+    def method(self, ctx: Context, teacher: ResShiftModel) -> RSDMethod:
         config: RSDConfig = ctx.config
-        images = None
-        if config.losses is not None:
-            weights = ctx.inputs.get("perceptual")
-            images = CombinedLoss(config.losses, value_range=(0, 1), lpips=weights)
-            images.to(next(teacher.parameters()).device)
-        elif not config.gan and config.fake_updates == 1:
-            ctx.log.warning(
-                "distilling with neither losses nor gan and fake_updates: 1 is unstable (figure 9); 3 is not"
-            )
-        method = RSDMethod(teacher, config, images)
-        return method, method.student
+        if not config.losses and not config.gan and config.fake_updates == 1:
+            ctx.log.warning("fake_updates: 1 with neither losses nor gan is unstable (figure 9); 3 or more are not")
+        return RSDMethod(teacher, config, _image_losses(ctx, next(teacher.parameters()).device))
 
 
-def _refuse_unlike(config: RSDConfig, has_weights: bool) -> None:
-    wanted = wants_lpips(config.losses or ())
-    if wanted and not has_weights:
-        raise StageError(
-            "losses: lpips needs its weights; connect them: inputs: {perceptual: <stage>} (import.weights)"
-        )
-    if has_weights and not wanted:
-        raise StageError(
-            "the input perceptual is connected, and no loss of kind lpips uses it; add one or disconnect it"
-        )
+def _image_losses(ctx: Context, device: torch.device) -> CombinedLoss | None:
+    from stages.losses.combined import CombinedLoss
+    from stages.losses.lpips_weights import MissingWeights
+
+    config: RSDConfig = ctx.config
+    if config.losses is None:
+        return None
+    try:
+        return CombinedLoss(config.losses, value_range=(-1, 1), lpips=ctx.inputs.get("perceptual")).to(device)
+    except MissingWeights as error:
+        raise StageError(str(error)) from error

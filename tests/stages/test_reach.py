@@ -29,6 +29,11 @@ REACH = {
         "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
         "degrade", "degrade/operators",
     },
+    "distill.sinsr": {
+        "stages/methods", "stages/training", "stages/models", "stages/models/keymaps",
+        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
+        "degrade", "degrade/operators",
+    },
     "evaluate": {
         "stages/evaluation", "stages/metrics", "stages/models", "stages/models/keymaps",
         "stages/diffusion", "stages/sampling", "stages/data",

@@ -3,65 +3,36 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from pipelines.stage import StageError
 from stages.diffusion.noise import Noise
 from stages.diffusion.resshift import ResShift
 from stages.evaluation.evaluate import Evaluate
-from stages.methods.resshift import TrainResShift
 from stages.methods.rsd import DistillRSD, RSDConfig, RSDMethod, distillation_loss, nodes_of
 from stages.models.critic import Critic
 from stages.models.numerics import seeded
 from stages.models.one_step import OneStepModel
 from stages.models.registry import load_model, trained_on
-from stages.models.resshift import ResShiftModel
 from stages.training import update
 from stages.training.method import Batch
 from stages.training.state import TrainState
+from tests.support.distillation import SWIN, UNET, batch, restless, small_teacher, teacher
+from tests.support.distillation import distil as distilled
 from tests.support.harness import run_stage
 from tests.support.textures import texture_pairs
-
-SWIN = {"kind": "swin", "size": 8, "width": 8, "multipliers": [1, 2], "blocks": 1, "swin_width": 8, "head_width": 4,
-        "window": 4, "groups": 4}  # fmt: skip
-UNET = {"widths": [8, 16], "blocks": 1, "attention": False, "groups": 4}
-PROCESS = {"timesteps": 4, "kappa": 2.0, "power": 0.3, "min_noise": 0.2, "end": 0.99}
-
-
-def restless(module: nn.Module) -> nn.Module:
-    """Weights away from zero, so that every input matters."""
-    with seeded(1):
-        for parameter in module.parameters():
-            nn.init.normal_(parameter, std=0.15)
-    return module
-
-
-def teacher(network=UNET, timesteps: int = 4) -> ResShiftModel:
-    process = {**PROCESS, "timesteps": timesteps}
-    made = ResShiftModel(scale=4, autoencoder="space-to-depth", residual=True, network=network, process=process)
-    restless(made.denoiser)
-    return made.eval()
 
 
 def method(network=UNET, losses=None, timesteps: int = 4, **changed) -> RSDMethod:
     from stages.losses.combined import CombinedLoss
 
     config = RSDConfig(**{"steps": 1, "nodes": min(4, timesteps), "losses": losses, **changed})
-    images = CombinedLoss(config.losses, value_range=(0, 1)) if config.losses else None
+    images = CombinedLoss(config.losses, value_range=(-1, 1)) if config.losses else None
     with seeded(2):
         return RSDMethod(teacher(network, timesteps), config, images)
-
-
-@cache
-def batch(count: int = 3) -> Batch:
-    with seeded(3):
-        lr, hr = torch.rand(count, 3, 8, 8), torch.rand(count, 3, 32, 32)
-    return Batch(lr, hr, tuple(range(count)), tuple("abc"[:count]), Noise(7))
 
 
 def moved(made: RSDMethod) -> RSDMethod:
@@ -313,6 +284,16 @@ def test_image_losses_see_the_answer_of_inference():
     assert torch.allclose(made.student_losses(some)["l1"], (picture - some.hr).abs().mean())
 
 
+def test_latents_of_a_cache_stand_in_for_hr():
+    made, some = moved(method()), batch()
+    z0, zy = made.teacher.encode_pair(some.lr, some.hr)
+    cached = Batch(some.lr, None, some.samples, some.keys, some.noise, (z0, zy))
+    for losses in (made.fake_losses, made.student_losses):
+        assert torch.equal(losses(cached)["loss"], losses(some)["loss"])
+    assert not made.looks_at_hr
+    assert method(losses=[{"kind": "l1"}]).looks_at_hr
+
+
 # -- one step
 
 
@@ -340,22 +321,18 @@ def test_inference_is_one_evaluation_with_one_noise_field_over_tiles():
 # -- the stage
 
 TINY = {
-    "seed": 5, "fake_updates": 2, "nodes": 2, "losses": [{"kind": "l1", "weight": 0.5}], "data": {"patch": 4},
+    "fake_updates": 2, "nodes": 2, "losses": [{"kind": "l1", "weight": 0.5}],
     "training": {"batch_size": 2, "learning_rate": 1e-3, "ema": 0.9}, "fake": {"learning_rate": 2e-3},
-    "picture_every": 0, "checkpoint_every": 1000, "validate_every": 0,
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(pairs, teacher artifact)"""
-    folder = tmp_path_factory.mktemp("data")
-    pairs = texture_pairs(folder / "pairs")
-    config = {
-        "steps": 3, "network": {"widths": [8], "blocks": 1, "groups": 4}, "data": {"patch": 4}, "validate_every": 0,
-        "process": {"timesteps": 4, "min_noise": 0.2}, "training": {"batch_size": 2, "learning_rate": 1e-2, "ema": 0},
-    }  # fmt: skip
-    return pairs, run_stage(TrainResShift, folder / "teacher", config, {"pairs": pairs}).artifacts["model"]
+    return small_teacher(tmp_path_factory.mktemp("data"))
+
+
+def distil(folder, trained, steps, checkpoints=None, **changed):
+    return distilled(DistillRSD, folder, trained, steps, checkpoints, **{**TINY, **changed})
 
 
 @pytest.fixture(scope="module")
@@ -363,11 +340,6 @@ def straight(tmp_path_factory, trained):
     """(the artifact of five steps in a row, its checkpoints)"""
     folder = tmp_path_factory.mktemp("straight")
     return distil(folder / "run", trained, 5, folder / "checkpoints").artifacts["model"], folder / "checkpoints"
-
-
-def distil(folder, trained, steps, checkpoints=None, **changed):
-    inputs = {"pairs": trained[0], "teacher": trained[1]}
-    return run_stage(DistillRSD, folder, {**TINY, "steps": steps, **changed}, inputs, checkpoints=checkpoints)
 
 
 class Killed(BaseException):
@@ -454,7 +426,7 @@ def test_the_loop_takes_k_fake_updates_on_fresh_batches_and_then_one_of_the_stud
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"losses": [{"kind": "lpips"}]}, r"lpips needs its weights; connect them: inputs: \{perceptual"),
+        ({"losses": [{"kind": "lpips"}]}, r"lpips needs trained weights.*inputs: \{perceptual"),
         ({"nodes": 9}, "nodes: expected at most 4"),
     ],
 )
