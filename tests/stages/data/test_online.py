@@ -9,6 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.stage import StageError
 from stages.data import online
@@ -17,11 +18,11 @@ from stages.data.opening import open_pairs
 from stages.data.rules import pair_digest
 from stages.data.samples import SampleIndex
 from tests.support.harness import FolderArtifact
-from tests.support.pairs import SMALL, ingest, synthesise
-from tests.support.photos import copy_photos
+from tests.support.pairs import SMALL, ingest, small_images, small_pairs, synthesise
+from tests.support.photos import NAMES, bundled, copy_photos
 
 SETTINGS = {
-    "numbers": {"crops": 2},
+    "numbers": {},
     "area": {"crops": "area", "hr_size": 128, "preset": "bicubic"},
     "whole": {"hr_size": "whole", "scale": 3, "shards": 2},
     "split shards": {"crops": 3, "shards": 2, "shard_samples": 4, "preset": "bicubic"},
@@ -29,14 +30,13 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory) -> FolderArtifact:
-    folder = tmp_path_factory.mktemp("images")
-    return ingest(folder / "run", copy_photos(folder / "photos"))
+def images() -> FolderArtifact:
+    return small_images()
 
 
 @pytest.fixture(scope="module")
-def artifact(tmp_path_factory, images) -> FolderArtifact:
-    return synthesise(tmp_path_factory.mktemp("online"), images, online=True)
+def artifact() -> FolderArtifact:
+    return small_pairs(online=True)
 
 
 @pytest.fixture
@@ -47,8 +47,21 @@ def copied(tmp_path, artifact) -> FolderArtifact:
     return replace(artifact, folder=tmp_path)
 
 
+@pytest.fixture(scope="module")
+def thumbnails(tmp_path_factory) -> FolderArtifact:
+    """The same photographs, small enough to be pairs as a whole without much work."""
+    folder = tmp_path_factory.mktemp("thumbnails")
+    (folder / "photos").mkdir()
+    for name in NAMES:
+        photo = Image.open(bundled(name)).convert("RGB")
+        photo.thumbnail((170, 170))
+        photo.save(folder / "photos" / name)
+    return ingest(folder / "run", folder / "photos")
+
+
 @pytest.mark.parametrize("config", SETTINGS.values(), ids=SETTINGS)
-def test_the_first_epoch_is_what_would_have_been_stored(tmp_path, images, config):
+def test_the_first_epoch_is_what_would_have_been_stored(tmp_path, images, thumbnails, config):
+    images = thumbnails if config.get("hr_size") == "whole" else images
     stored = open_pairs(synthesise(tmp_path / "stored", images, **config))
     made = open_pairs(synthesise(tmp_path / "online", images, online=True, **config))
     assert isinstance(stored, SampleIndex)
@@ -61,8 +74,8 @@ def test_the_first_epoch_is_what_would_have_been_stored(tmp_path, images, config
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_splits_are_those_of_the_stored_pairs(tmp_path, images, artifact):
-    stored = synthesise(tmp_path, images)
+def test_splits_are_those_of_the_stored_pairs(artifact):
+    stored = small_pairs()
     for split in ("train", "val", ["val", "test"]):
         ours, theirs = (open_pairs(a, split=split) for a in (artifact, stored))
         assert [ours.key(i) for i in range(len(ours))] == [theirs.key(i) for i in range(len(theirs))]

@@ -11,21 +11,20 @@ from stages.data.pixels import decode_rgb
 from stages.data.samples import SampleIndex
 from stages.synthesis.pairs import DegradePairs
 from tests.support.harness import FolderArtifact
-from tests.support.pairs import ingest, synthesise
+from tests.support.pairs import ingest, small_images, small_pairs, synthesise
 from tests.support.photos import bundled, copy_photos
 
 WHOLE: dict[str, Any] = {"preset": "bicubic", "hr_size": "whole", "crops": None}
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory) -> FolderArtifact:
-    folder = tmp_path_factory.mktemp("images")
-    return ingest(folder / "run", copy_photos(folder / "photos"))
+def images() -> FolderArtifact:
+    return small_images()
 
 
 @pytest.fixture(scope="module")
-def lossless(tmp_path_factory, images) -> FolderArtifact:
-    return synthesise(tmp_path_factory.mktemp("png"), images)
+def lossless() -> FolderArtifact:
+    return small_pairs()
 
 
 def webdataset_samples(pairs: FolderArtifact) -> list[dict[str, Any]]:

@@ -19,19 +19,18 @@ from stages.data.samples import SampleIndex
 from stages.synthesis.pairs import DegradePairs
 from stages.synthesis.shards import Cut, shard_of
 from tests.support.harness import FolderArtifact, run_stage
-from tests.support.pairs import SMALL, ingest, synthesise
+from tests.support.pairs import SMALL, ingest, small_images, small_pairs, synthesise
 from tests.support.photos import bundled, copy_photos
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory) -> FolderArtifact:
-    folder = tmp_path_factory.mktemp("images")
-    return ingest(folder / "run", copy_photos(folder / "photos"))
+def images() -> FolderArtifact:
+    return small_images()
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory, images) -> FolderArtifact:
-    return synthesise(tmp_path_factory.mktemp("pairs"), images)
+def pairs() -> FolderArtifact:
+    return small_pairs()
 
 
 def partitions(images: FolderArtifact, **config: object) -> dict[str, str]:
@@ -58,7 +57,7 @@ from pipelines.artifact import Manifest
 from tests.support.harness import FolderArtifact, run_stage
 from stages.synthesis.pairs import DegradePairs
 images = FolderArtifact("images", Path(sys.argv[2]), Manifest.from_json(json.loads(sys.argv[3])))
-run_stage(DegradePairs, Path(sys.argv[1]), {"hr_size": 512, "crops": 2, "shards": 1}, {"images": images})
+run_stage(DegradePairs, Path(sys.argv[1]), {"hr_size": 512, "crops": 1, "shards": 1}, {"images": images})
 print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
 """
 
