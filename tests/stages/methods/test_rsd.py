@@ -259,6 +259,16 @@ def test_the_discriminator_tells_clean_latents_apart_at_the_first_step():
     assert torch.allclose(losses["loss"], losses["x0"] + 3e-3 * expected)
 
 
+def test_the_students_loss_is_the_sum_of_equation_13_and_wants_its_answers_to_look_real():
+    made, some = moved(method(losses=[{"kind": "l1", "weight": 0.5}], gan=0.25)), batch()
+    losses = made.student_losses(some)
+    z0, zy = made.teacher.encode_pair(some.lr, some.hr)
+    logits = made.fake.logits(made.answer(some, z0, zy), some.lr)
+    assert torch.allclose(losses["generator"], torch.log1p((-logits).exp()).mean(), rtol=1e-5)
+    expected = losses["distillation"] + 0.25 * losses["generator"] + 0.5 * losses["l1"]
+    assert torch.allclose(losses["loss"], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("side", "logits"), [(8, 1), (16, 2), (3, 1), (1, 1)])
 def test_the_head_judges_bottlenecks_of_any_size(side, logits):
     head = Critic(teacher(), judges=True).head
