@@ -11,36 +11,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import model_validator
 
-from pipelines.stage import Config, Context, Facets, Input, InputFacets, JsonObject, Output, Resources, Stage
-from stages.models.config import AUTOENCODER_INPUT, Network, NetworkConfig
+from pipelines.stage import (
+    Absent,
+    Context,
+    Execution,
+    Facets,
+    Input,
+    InputFacets,
+    JsonObject,
+    Output,
+    Resources,
+    Stage,
+    StageError,
+)
+from stages.losses.config import PERCEPTUAL_INPUT, LossList, require_lpips
+from stages.models.config import AUTOENCODER_INPUT, Network, NetworkConfig, ProcessConfig, require_autoencoder
+from stages.training.cached import LATENTS_INPUT, refuse_unfit_latents
 from stages.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from stages.losses.combined import CombinedLoss
     from stages.models.resshift import ResShiftModel
     from stages.training.method import Batch, Losses, Phase
-
-
-class ProcessConfig(Config):
-    """The chain (paper, section 3.2). The paper's two settings: 15 steps, min_noise 0.04; 4 steps, min_noise 0.2."""
-
-    timesteps: PositiveInt = 15
-    kappa: PositiveFloat = 2.0
-    power: PositiveFloat = 0.3
-    min_noise: PositiveFloat = 0.04
-    """Bounds kappa * sqrt(eta_1), the noise of the first step."""
-    end: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    """sqrt(eta_T)."""
-
-    @model_validator(mode="after")
-    def _rises(self) -> ProcessConfig:
-        first = min(self.min_noise / self.kappa, self.min_noise)
-        if first >= self.end:
-            raise ValueError(f"sqrt(eta) must rise from {first:g} (of min_noise and kappa) to end={self.end:g}")
-        return self
 
 
 class ResShiftConfig(TrainConfig):
@@ -52,15 +48,28 @@ class ResShiftConfig(TrainConfig):
     the trained autoencoder connected to the input `autoencoder`, which is not trained further."""
     residual: bool = True
     """The network's output is added to the encoded bicubic image, so that training starts from that answer."""
+    losses: Annotated[LossList | None, Absent(None)] = None
+    """Losses of the decoded answer against HR, besides that of latents, whose weight is 1. The 4-step model of the
+    journal version (v3) has `[{kind: lpips, weight: 1, trunk: vgg}]`. Decoding and its gradient cost more than the
+    network."""
+    autoencoder_precision: Execution[Literal["fp32", "bf16", "fp16"] | None] = None
+    """Arithmetic of the frozen autoencoder on an accelerator; left out, that of `training.precision`."""
+
+    @model_validator(mode="after")
+    def _the_cpu_encodes_in_float32(self) -> ResShiftConfig:
+        if self.device == "cpu" and self.autoencoder_precision is not None:
+            raise ValueError("autoencoder_precision is for device: cuda; on the CPU the autoencoder computes in fp32")
+        return self
 
 
 class ResShiftMethod:
     """One network, one optimiser, one loss: the denoiser predicts z0 from z_t and the LR image."""
 
-    def __init__(self, model: ResShiftModel, config: ResShiftConfig) -> None:
+    def __init__(self, model: ResShiftModel, config: ResShiftConfig, image_losses: CombinedLoss | None = None) -> None:
+        """`image_losses` compare images in [-1, 1]."""
         from stages.training.method import Phase
 
-        self.model = model
+        self.model, self.image_losses, self.precision = model, image_losses, config.autoencoder_precision
         self.networks: Mapping[str, nn.Module] = {"model": model}
         self.averaged: Mapping[str, float] = {"model": config.training.ema}
         self.phases: Sequence[Phase] = (Phase("denoiser", ("model",), config.training, self.losses),)
@@ -69,14 +78,25 @@ class ResShiftMethod:
         """|| f(z_t, y, t) - z0 ||^2, averaged over elements, the same weight for every t (section 3.1).
 
         t is uniform over the chain, z_t ~ q(z_t | z0, z_y). The weight that the variational bound would give
-        each t is dropped, as in the paper: which improves the results.
+        each t is dropped, as in the paper: which improves the results. With `image_losses` their sum is added:
+        that of the decoded answer, at every t, against HR.
         """
-        z0, zy = self.model.encode_pair(batch.lr, batch.hr)
+        from stages.methods.latents import latents_of
+
+        z0, zy = latents_of(batch, self.model, self.precision)
         t = batch.noise.integers("t", batch.samples, self.model.process.timesteps)
         noise = batch.noise.normal("forward", batch.samples, z0.shape[1:]).to(z0)
         z_t = self.model.process.q_sample(z0, zy, t, noise)
         predicted = self.model.predict_x0(z_t, t, batch.lr, zy)
-        return {"loss": (predicted - z0).float().square().mean()}
+        error = (predicted - z0).float().square().mean()
+        return {"loss": error} if self.image_losses is None else self._with_images(error, predicted, batch)
+
+    def _with_images(self, error: Tensor, predicted: Tensor, batch: Batch) -> Losses:
+        from stages.methods.latents import decoded
+
+        assert self.image_losses is not None
+        found = self.image_losses.to(predicted.device)(decoded(predicted, self.model, self.precision), 2 * batch.hr - 1)
+        return {"loss": error + found.pop("total"), "latent": error, **found}
 
     def preview(self, lr: Tensor, name: str) -> Tensor:
         return self.model.super_resolve(lr, name=name)
@@ -91,11 +111,15 @@ class TrainResShift(Stage):
     inputs = {
         "pairs": Input("samples", "LR and HR pairs; only their train split is learned from", {"role": "pairs"}),
         "autoencoder": AUTOENCODER_INPUT,
+        "latents": LATENTS_INPUT,
+        "perceptual": PERCEPTUAL_INPUT,
     }
     code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
 
     @classmethod
     def outputs(cls, config: ResShiftConfig, inputs: InputFacets) -> Mapping[str, Output]:
+        require_autoencoder(config.autoencoder, inputs)
+        require_lpips(config.losses or (), inputs)
         facets: Facets = {"role": "sr", "family": "resshift", "timesteps": config.process.timesteps}
         pairs, trained = inputs.get("pairs"), inputs.get("autoencoder")
         scale = pairs.get("scale") if isinstance(pairs, Mapping) else None
@@ -108,6 +132,7 @@ class TrainResShift(Stage):
             space = f"space-to-depth-{scale}" if isinstance(scale, int) else None
         if space is not None:
             facets["latent_space"] = space
+        refuse_unfit_latents(config.data, inputs, space)
         return {"model": Output("model", "the teacher", facets, reproducible=config.device == "cpu")}
 
     @classmethod
@@ -120,6 +145,7 @@ class TrainResShift(Stage):
         from stages.models.numerics import numerics, seeded
         from stages.models.registry import save_model, save_provenance, trained_on
         from stages.models.resshift import ResShiftModel
+        from stages.training.cached import connected_latents
         from stages.training.distributed import ranks_of
         from stages.training.loader import PairLoader
         from stages.training.loop import Trainer
@@ -135,9 +161,12 @@ class TrainResShift(Stage):
             with seeded(config.seed):
                 model = ResShiftModel(autoencoder=autoencoder, **settings)
             pairs = training_pairs(ctx.inputs["pairs"], config, model.multiple)
+            latents = connected_latents(ctx.inputs, pairs, config.data, model.autoencoder.space)
+            method = ResShiftMethod(model, config, _image_losses(ctx))
             pictures = HeldOutPictures.of(ctx.inputs["pairs"], ctx)
-            with PairLoader(pairs, scale, config, ranks) as loader:
-                state = Trainer(ResShiftMethod(model, config), loader, config, ctx, pictures, ranks).run()
+            hr = latents is None or method.image_losses is not None
+            with PairLoader(pairs, scale, config, ranks, latents=latents, hr=hr) as loader:
+                state = Trainer(method, loader, config, ctx, pictures, ranks).run()
         if ctx.rank:
             return  # rank 0 has the same weights
         card: JsonObject = {
@@ -151,3 +180,16 @@ class TrainResShift(Stage):
             seen |= trained_on(ctx.inputs["autoencoder"])
         save_provenance(ctx.out["model"], seen)
         ctx.out["model"].facet(scale=scale, latent_space=model.autoencoder.space)
+
+
+def _image_losses(ctx: Context) -> CombinedLoss | None:
+    from stages.losses.combined import CombinedLoss
+    from stages.losses.lpips_weights import MissingWeights
+
+    config: ResShiftConfig = ctx.config
+    if config.losses is None:
+        return None
+    try:
+        return CombinedLoss(config.losses, value_range=(-1, 1), lpips=ctx.inputs.get("perceptual"))
+    except MissingWeights as error:
+        raise StageError(str(error)) from error

@@ -17,11 +17,16 @@ REACH = {
     # It builds every family to check names and shapes; its code is advice only.
     "import.weights": {"stages/ingest", "stages/models", "stages/models/keymaps", "stages/diffusion", "stages/sampling"},
     "degrade.pairs": {"stages/synthesis", "stages/data", "degrade", "degrade/operators"},
+    # It reaches every network, and so holds its code as advice.
+    "encode.latents": {
+        "stages/encoding", "stages/data", "stages/models", "stages/models/keymaps", "stages/diffusion",
+        "stages/sampling",
+    },
     # Both open on-line pairs, which are rendered where they are read. Training holds its code as advice only, so an
     # edit of the engine shows as drift in its plan; what it does to pixels arrives with the pairs (their probe).
     "train.resshift": {
         "stages/methods", "stages/training", "stages/models", "stages/models/keymaps",
-        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
+        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics", "stages/losses",
         "degrade", "degrade/operators",
     },
     "distill.rsd": {
@@ -31,6 +36,11 @@ REACH = {
     },
     "distill.sinsr": {
         "stages/methods", "stages/training", "stages/models", "stages/models/keymaps",
+        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
+        "degrade", "degrade/operators",
+    },
+    "train.autoencoder": {  # models are built by family, so it reaches every family
+        "stages/methods", "stages/training", "stages/models", "stages/models/keymaps", "stages/losses",
         "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
         "degrade", "degrade/operators",
     },
