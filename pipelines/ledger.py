@@ -5,7 +5,7 @@ Ray queues an infeasible request for ever and says nothing; the ledger refuses i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pipelines.errors import UsageError
@@ -24,10 +24,10 @@ def needs_of(resources: Resources) -> Needs:
 
 
 class Ledger:
-    """Free amounts by resource name."""
+    """Free amounts by resource name. `nodes` are the amounts of each machine, where there are several."""
 
-    def __init__(self, capacity: Mapping[str, float]) -> None:
-        self.capacity = dict(capacity)
+    def __init__(self, capacity: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()) -> None:
+        self.capacity, self._nodes = dict(capacity), nodes or (capacity,)
         self._free = dict(capacity)
 
     def refuse_infeasible(self, stage: str, needs: Needs, where: str) -> None:
@@ -42,6 +42,27 @@ class Ledger:
                     f"{stage}: {who} {amount:g} {name}, and {where} has {have:g} in all; "
                     f"lower it with --set stages.{stage.split('@')[0]}.resources.{field}=… or use a larger cluster"
                 )
+        split = self._split(needs, where)
+        if split is not None:
+            raise UsageError(f"{stage}: {split[0]}; {split[1]}")
+
+    def _split(self, needs: Needs, where: str) -> tuple[str, str] | None:
+        """The same of what the nodes have only together: a unit, or one rank of a gang, runs on one of them."""
+        one, unit = needs.of_one_rank(), "unit" if needs.ranks == 1 else "rank"
+        each = " and ".join(f"{amount:g} {name}" for name, amount in one.items())
+        room = sum(min(int((node.get(n, 0.0) + EPSILON) / a) for n, a in one.items()) for node in self._nodes)
+        if room >= needs.ranks:
+            return None
+        largest = {name: max(node.get(name, 0.0) for node in self._nodes) for name in one}
+        short = [name for name, amount in one.items() if amount > largest[name] + EPSILON]
+        if room:
+            what = f"a gang of {needs.ranks} ranks needs {each} for each, and {where} has room for {room} of them"
+        elif short:
+            what = f"one {unit} needs {one[short[0]]:g} {short[0]}, and no node of {where} has more than"
+            what += f" {largest[short[0]]:g}"
+        else:
+            what = f"one {unit} needs {each}, and no node of {where} has both"
+        return what, "lower its `resources`, or add nodes that are large enough"
 
     def take(self, needs: Needs) -> bool:
         """Occupy `needs` if they are free now; False otherwise."""

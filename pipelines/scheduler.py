@@ -294,7 +294,7 @@ class Scheduler:
         """The executor and the account of its resources, from the first unit on."""
         if self._executor is None or self._ledger is None:
             self._executor = self._services.executor()
-            self._ledger = Ledger(self._executor.capacity())
+            self._ledger = Ledger(self._executor.capacity(), self._executor.nodes())
             self._refuse_hopeless(self._executor.name, self._ledger)
         return self._executor, self._ledger
 

@@ -17,6 +17,10 @@ class Executor(Protocol):
         """Total amounts by resource name (``CPU``, ``GPU``, ``memory`` in bytes, custom names)."""
         ...
 
+    def nodes(self) -> Sequence[Mapping[str, float]]:
+        """The same for each machine: a unit, or one rank of a gang, runs on one."""
+        ...
+
     def submit(self, task: Task, needs: Needs) -> int:
         """Start a unit; returns its ticket. The caller has checked that the resources are free."""
         ...

@@ -45,6 +45,9 @@ class LocalExecutor:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return {"CPU": float(self._cpus), "GPU": float(gpus), "memory": float(memory)}
 
+    def nodes(self) -> Sequence[Mapping[str, float]]:
+        return [self.capacity()]
+
     def submit(self, task: Task, needs: Needs) -> int:
         ticket = next(self._tickets)
         text = task.to_text()

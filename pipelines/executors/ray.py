@@ -85,9 +85,11 @@ class RayExecutor:
             raise ClusterLost(f"the Ray cluster does not answer: {error}") from error
         return total
 
-    def node_count(self) -> int:
-        """Living nodes of the cluster."""
-        return sum(1 for node in self._ray.nodes() if node["Alive"])
+    def nodes(self) -> Sequence[Mapping[str, float]]:
+        try:
+            return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        except Exception as error:
+            raise ClusterLost(f"the Ray cluster does not answer: {error}") from error
 
     def submit(self, task: Task, needs: Needs) -> int:
         ticket = next(self._tickets)
@@ -247,7 +249,7 @@ def _sigterm_as_it_was() -> Iterator[None]:
 
 def require_shared_store(executor: RayExecutor, root: Path) -> None:
     """Refuse a local store on a cluster whose nodes do not all read the same files there."""
-    if executor.node_count() < 2:
+    if len(executor.nodes()) < 2:
         return
     probe = root / "tmp" / f"probe-{os.getpid()}"
     probe.parent.mkdir(parents=True, exist_ok=True)
