@@ -44,11 +44,10 @@ class KeyMap:
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names without the prefixes of :data:`WRAPPERS`, where all have them."""
-    names = dict(state)
     for prefix in WRAPPERS:
-        if names and all(name.startswith(prefix) for name in names):
-            names = {name.removeprefix(prefix): value for name, value in names.items()}
-    return names
+        if state and all(name.startswith(prefix) for name in state):  # either may be inside the other
+            return unwrapped({name.removeprefix(prefix): value for name, value in state.items()})
+    return dict(state)
 
 
 def convert(state: Mapping[str, Tensor], keymap: KeyMap, module: nn.Module) -> dict[str, Tensor]:

@@ -46,7 +46,9 @@ def test_published_weights_of_full_size_fill_every_place(name):
     assert state.keys() == module.state_dict().keys()
     assert parameters(module) == sum(value.numel() for value in state.values()) == count
     assert {value.dtype for value in state.values()} == {torch.float32}
-    if family != "resshift":
+    if family == "resshift":
+        assert constructor.network.legacy_shift_mask  # the mask that they were trained with
+    else:
         assert stated_facets(constructor) == {"channels": module.channels, "factor": module.factor}
 
 

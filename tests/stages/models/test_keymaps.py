@@ -7,7 +7,7 @@ import torch
 
 from stages.models.keymaps.ldm import COMPVIS, DIFFUSERS_KL_F8
 from stages.models.keymaps.resshift import DENOISER
-from stages.models.keymaps.rules import KeyMapError, convert
+from stages.models.keymaps.rules import KeyMapError, convert, unwrapped
 from stages.models.keymaps.taesd import DIFFUSERS_TINY, TAESD
 from stages.models.kl import KLAutoencoder
 from stages.models.swin_unet import SwinUNet
@@ -119,6 +119,13 @@ def test_taesd_in_diffusers_counts_the_decoder_from_one_less():
     for keymap, state in ((TAESD, own), (DIFFUSERS_TINY, there)):
         found = convert(state, keymap, tiny)
         assert all(torch.equal(found[name], value) for name, value in tiny.state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_what_ddp_and_compile_put_before_names_is_dropped_where_all_have_it(prefix):
+    value = torch.ones(1)
+    assert unwrapped({f"{prefix}a": value, f"{prefix}b.module.c": value}).keys() == {"a", "b.module.c"}
+    assert unwrapped({f"{prefix}a": value, "b": value}).keys() == {f"{prefix}a", "b"}
 
 
 def test_what_does_not_fit_is_refused_by_name():
