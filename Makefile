@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/.installed
 TEST_ENV := OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0
+TEST_PROCESSES ?= 2
 
 .PHONY: quickstart test lint ci-test soak bench install clean
 
@@ -34,7 +35,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 test: $(INSTALLED) lint
-	$(TEST_ENV) $(BIN)/python -m pytest -m "not ci and not soak" --durations=15
+	$(TEST_ENV) $(BIN)/python -m pytest -m "not ci and not soak" -n $(TEST_PROCESSES) --dist loadgroup --durations=15
 
 ci-test: $(INSTALLED)
 	$(TEST_ENV) $(BIN)/python -m pytest -m "ci" --durations=15

@@ -103,9 +103,9 @@ class TestTheStagesOwnCode:
 
     def test_two_partitions_of_one_name_among_many_are_found_at_once(self, work: Workspace) -> None:
         spec(work, "bad: {uses: 'hostile:Parts', with: {at: twins, n: 30000}}\n")
-        started = time.monotonic()
+        started = time.process_time()  # comparing each with each takes minutes
         assert "'1'" in work.why("bad")
-        assert time.monotonic() - started < 5
+        assert time.process_time() - started < 5
 
 
 class TestSources:
@@ -206,11 +206,12 @@ class TestTheRunAsAWhole:
             time.sleep(0.05)
         thief = log.take_over(log.state(), Holder.current("thief"))
         assert thief is not None
-        time.sleep(1.5)
+        assert process.stdout is not None
+        while '"stage.waiting"' not in (line := process.stdout.readline()):
+            assert line, "it ended without having waited"
         thief.release()
-        out, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
-        assert "stage.waiting" in [event["type"] for event in events(out)]
 
     def test_after_a_failure_nothing_new_starts(self, work: Workspace) -> None:
         """Not a stage that was being prepared, and not one whose holder lets go."""

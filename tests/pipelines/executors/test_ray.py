@@ -49,12 +49,12 @@ def test_embedded_ray_retries_lost_workers_and_nothing_else_and_no_folder_of_the
     done = Sharpline(cwd=work.folder)("run", "spec.yaml", "--keep-going", "--json")
     told = events(done.out)
     assert done.code == 1, done.err
+    failed = {e["stage"]: e["error"] for e in told if e["type"] == "stage.failed"}
+    assert {name: error["kind"] for name, error in failed.items()} == {"cursed": "lost", "broken": "user"}, failed
+    assert failed["broken"]["type"] == "ZeroDivisionError"
     assert {e["stage"] for e in told if e["type"] == "stage.committed"} == {"source", "upper", "joined", "mortal"}
     retries = [(e["stage"], e["left"]) for e in told if e["type"] == "stage.retry"]
     assert sorted(retries) == [("cursed", 0), ("mortal", 1)]
-    failed = {e["stage"]: e["error"] for e in told if e["type"] == "stage.failed"}
-    assert failed["cursed"]["kind"] == "lost"
-    assert (failed["broken"]["kind"], failed["broken"]["type"]) == ("user", "ZeroDivisionError")
     assert work.text("joined", "joined.txt") == "ONE\nTWO"
 
 
