@@ -32,19 +32,19 @@ class Ledger:
 
     def refuse_infeasible(self, stage: str, needs: Needs, where: str) -> None:
         """Raise UsageError when `needs` exceed everything there is."""
+        short = self.shortage(stage, needs, where)
+        if short is not None:
+            raise UsageError(f"{stage}: {short[0]}; {short[1]}")
+
+    def shortage(self, stage: str, needs: Needs, where: str) -> tuple[str, str] | None:
+        """What of `needs` exceeds everything there is, and what to do about it, in words; None when nothing does."""
         for name, amount in needs.as_dict().items():
             have = self.capacity.get(name, 0.0)
             if amount > have + EPSILON:
-                field = {"CPU": "cpus", "GPU": "gpus"}.get(name, name)
                 who = "one unit needs" if needs.ranks == 1 else f"a gang of {needs.ranks} ranks needs"
-                field = field if needs.ranks == 1 else "ranks"
-                raise UsageError(
-                    f"{stage}: {who} {amount:g} {name}, and {where} has {have:g} in all; "
-                    f"lower it with --set stages.{stage.split('@')[0]}.resources.{field}=… or use a larger cluster"
-                )
-        split = self._split(needs, where)
-        if split is not None:
-            raise UsageError(f"{stage}: {split[0]}; {split[1]}")
+                what = f"{who} {amount:g} {name}, and {where} has {have:g} in all"
+                return what, _advice(stage.split("@")[0], name, needs, have)
+        return self._split(needs, where)
 
     def _split(self, needs: Needs, where: str) -> tuple[str, str] | None:
         """The same of what the nodes have only together: a unit, or one rank of a gang, runs on one of them."""
@@ -77,3 +77,13 @@ class Ledger:
         """Return what `take` occupied."""
         for name, amount in needs.as_dict().items():
             self._free[name] += amount
+
+
+def _advice(stage: str, name: str, needs: Needs, have: float) -> str:
+    if name == "GPU" and not have:
+        return (
+            "run it on a machine that has one (CUDA_VISIBLE_DEVICES may hide it) or on a cluster (--address "
+            f"HOST:PORT); a stage that can do without takes --set stages.{stage}.with.device=cpu"
+        )
+    field = {"CPU": "cpus", "GPU": "gpus"}.get(name, name) if needs.ranks == 1 else "ranks"
+    return f"lower it with --set stages.{stage}.resources.{field}=… or use a larger cluster"

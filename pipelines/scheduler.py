@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from pipelines.background import Background, settle
 from pipelines.building import Building, Drive, Unit
 from pipelines.canonical import Json, JsonObject
-from pipelines.errors import LeaseHeld, StoreError, UsageError
+from pipelines.errors import LeaseHeld, StoreError
 from pipelines.events import Event
 from pipelines.executors.base import Executor
 from pipelines.executors.context import hint_name
@@ -278,6 +278,8 @@ class Scheduler:
             error = future.exception()
             if error is None:
                 executor, ledger = self._means()  # no executor, no run: what this raises ends it
+                if name not in self._buildings:  # another stage was refused
+                    continue
                 try:
                     ledger.refuse_infeasible(name, building.needs, executor.name)
                     building.begin(*future.result())
@@ -299,20 +301,16 @@ class Scheduler:
         return self._executor, self._ledger
 
     def _refuse_hopeless(self, where: str, ledger: Ledger) -> None:
-        """Raises UsageError before the first unit starts for stages that could never run here: not hours later.
+        """Fail, before the first unit starts, the stages that could never run here: not after hours of other work.
 
         One that was built before may yet be found in the store, so it is refused when its turn has come.
         """
-        refused = []
         for name in self._order:
-            if self.stages[name].status in SETTLED or not self._selected(name) or self._history.candidates(name):
+            if self.stages[name].status != "waiting" or not self._selected(name) or self._history.candidates(name):
                 continue
-            try:
-                ledger.refuse_infeasible(name, needs_of(self._planner.spec.stages[name].resources), where)
-            except UsageError as error:
-                refused.append(str(error))
-        if refused:
-            raise UsageError("\n".join([*refused, "nothing was started"]))
+            short = ledger.shortage(name, needs_of(self._planner.spec.stages[name].resources), where)
+            if short is not None:
+                self._fail(name, Failure("user", "StageError", f"{short[0]}; {short[1]}"))
 
     # -- units
 
