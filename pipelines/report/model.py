@@ -108,7 +108,7 @@ class OutputView:
 class StageView:
     """One stage of the run, with everything that was observed while its key was built.
 
-    `comparisons` are results; `previews` are comparisons that were recorded at a step of a training.
+    `comparisons` are results; `previews` show what a training made of held-out images, step by step.
     """
 
     name: str

@@ -50,7 +50,10 @@ def curves_of(rows: Iterable[Mapping[str, Json]]) -> tuple[Curve, ...]:
 
 
 def _importance(name: str) -> int:
-    words = ("loss", "psnr", "ssim", "lpips", "grad", "learning_rate")
+    words = (
+        "loss", "psnr", "ssim", "lpips", "grad", "learning_rate", "samples_per_second", "flops_share", "peak_memory",
+        "data_wait", "checkpoint_stall",
+    )  # fmt: skip
     return next((i for i, word in enumerate(words) if word in name), len(words))
 
 

@@ -15,6 +15,8 @@ from pipelines.report.model import Comparison, Picture, Strip
 BUDGET: Final = 17_000_000
 """Bytes of all pictures before base64, which makes 23 MB of them: a page stays under 25 MB."""
 
+MAX_STEPS: Final = 6
+
 _FIRST: Final = ("lr", "input", "bicubic")
 _LAST: Final = ("hr", "reference", "target")
 _STEP: Final = re.compile(r"[-_/@ ]?(?:step[-_=]?)?(\d+)$")
@@ -94,6 +96,28 @@ def arrange(raw: Iterable[RawPicture]) -> tuple[tuple[Comparison, ...], tuple[St
         else:
             strips.setdefault(image, []).extend(kinds.values())
     return tuple(comparisons), tuple(_strip(name, items) for name, items in strips.items())
+
+
+def by_step(previews: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """One comparison an image: what stays the same once, and between it what a training made of it, step by step.
+
+    Of more than `MAX_STEPS` steps as many are shown, evenly spread, the first and the last among them.
+    """
+    images: dict[str, list[Comparison]] = {}
+    for preview in sorted(previews, key=lambda found: found.step or 0):
+        images.setdefault(preview.name, []).append(preview)
+    shown = []
+    for name, found in images.items():
+        last = len(found) - 1
+        kept = found if last < MAX_STEPS else [found[round(i * last / (MAX_STEPS - 1))] for i in range(MAX_STEPS)]
+        fixed = found[-1].pictures
+        made = [
+            replace(p, label=f"step {c.step:,}" if p.label == "sr" else f"{p.label}, step {c.step:,}", caption="")
+            for c in kept for p in c.pictures if p.label not in (*_FIRST, *_LAST)
+        ]  # fmt: skip
+        before, after = ([p for p in fixed if p.label in side] for side in (_FIRST, _LAST))
+        shown.append(Comparison(name, (*before, *made, *after)))
+    return tuple(shown)
 
 
 def _rank(what: str) -> int:

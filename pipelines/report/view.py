@@ -16,6 +16,7 @@ from pipelines.report.artifacts import metrics_of, output_view, samples_of
 from pipelines.report.history import evidence, pointer_of
 from pipelines.report.model import MetricTable, OutputView, RunStatus, RunView, SampleSheet, StageState, StageView
 from pipelines.report.observations import curves, log_tail, pictures
+from pipelines.report.pictures import by_step
 from pipelines.report.problems import Problems
 from pipelines.report.tables import name_models
 from pipelines.report.words import duration
@@ -149,7 +150,7 @@ def _stage(
         outputs=outputs,
         curves=tuple(curve for curve in curves(seen, problems) if len(curve.points) > 1),
         comparisons=tuple(c for c in comparisons if c.step is None),
-        previews=tuple(c for c in comparisons if c.step is not None),
+        previews=by_step([c for c in comparisons if c.step is not None]),
         strips=strips,
         tables=tables,
         samples=samples,

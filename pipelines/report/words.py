@@ -33,8 +33,23 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+_TRAINING: Final = {
+    "samples_per_second": "Samples a second",
+    "flops_share": "Share of the device's peak (MFU)",
+    "peak_memory_gb": "Peak memory, GB",
+    "data_wait": "Waiting for data",
+    "checkpoint_stall": "Saving checkpoints",
+    "step_ms_median": "Step, median ms",
+    "step_ms_p95": "Step, 95th percentile ms",
+}
+_SHARES: Final = frozenset({"flops_share", "data_wait", "checkpoint_stall"})
+"""Observations of a training that are parts of one: of the device's arithmetic, of time."""
+
+
 def metric_name(name: str) -> str:
     """``psnr_y`` as ``PSNR Y``; names of several parts keep their order."""
+    if name in _TRAINING:
+        return _TRAINING[name]
     words = [word for part in name.split("/") for word in part.replace("-", "_").split("_") if word]
     spelled = [w.upper() if w.lower() in _ACRONYMS or len(w) == 1 else w for w in words]
     text = " ".join(spelled)
@@ -64,6 +79,8 @@ def metric_value(value: float | None, name: str = "") -> str:
         return "–"
     if "psnr" in name.lower():
         return f"{value:.2f}"
+    if name in _SHARES:
+        return f"{100 * value:.1f} %"
     if value == int(value) and (abs(value) >= 10 or name.lower() in _COUNTS):
         return f"{int(value):,}"
     magnitude = abs(value)
