@@ -46,8 +46,8 @@ def encode_shard(ctx: Context, partition: Partition) -> None:
         writer = LatentWriter(ctx.out["latents"].path(f"latents-{partition.id}.safetensors"), keys, shape, config.dtype)
         done = 0
         for pairs in _read_ahead(index, config):
-            latents = encoder.encode(pairs)
-            _refuse_overflow(latents.to(TYPES[config.dtype]), keys[done:], config.dtype)
+            latents = encoder.encode(pairs).to(TYPES[config.dtype])
+            _refuse_overflow(latents, keys[done:], config.dtype)
             writer.add(latents)
             done += len(pairs)
             ctx.progress(done, len(keys), "pairs")
