@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from pipelines.stage import PeerLost
+from pipelines.store.attempts import merge_metrics
 from stages.training.distributed import ranks_of
 from stages.training.ranks import SOLO
 from tests.support.cli import Sharpline
@@ -157,6 +158,19 @@ class TestATeacherOfTwoRanks:
             torch.testing.assert_close(states[1][part], states[0][part], rtol=0, atol=0)
         outputs = [work.plan().stages["teacher"].outputs for work in (straight, killed)]
         assert outputs[0] == outputs[1]
+        lines = [observed(work) for work in (straight, killed)]
+        assert [line["step"] for line in lines[1]] == list(range(1, 41)), "a gap, or a step twice"
+        for name in ("loss", "gradient_norm", "learning_rate"):
+            assert [line[name] for line in lines[1]] == [line[name] for line in lines[0]], name
+
+
+def observed(work: Workspace) -> list[dict[str, Any]]:
+    """The lines of metrics of all attempts, as reports show them."""
+    identity = work.plan().stages["teacher"].identity
+    assert identity is not None
+    attempts = work.store.attempts(identity.key)
+    rows = [{**row, "attempt": n} for n in attempts for row in work.store.attempt(identity.key, n).read("metrics")]
+    return merge_metrics(rows)
 
 
 def checkpoints(work: Workspace) -> list[str]:
