@@ -4,6 +4,6 @@ from __future__ import annotations
 
 COMMANDS = {
     "degrade": ("stages.commands.degrade", "Look at presets, preview them, rebuild a pair from its record."),
-    "tensorboard": ("stages.commands.tensorboard", "Write what trainings have recorded as TensorBoard event files."),
+    "tensorboard": ("stages.commands.tensorboard", "Write what trainings recorded as TensorBoard event files."),
     "tune": ("stages.commands.tune", "Time a training stage with ever larger micro-batches, until one does not fit."),
 }

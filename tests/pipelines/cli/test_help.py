@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 
@@ -37,7 +38,7 @@ def test_help_is_cheap_and_lists_every_command() -> None:
     assert modules == set()
     assert seconds < 0.4
     for name, (_, line) in COMMANDS.items():
-        assert f"  {name:<9} {line}" in out
+        assert re.search(rf"^  {name} +{re.escape(line)}$", out, re.MULTILINE)
 
 
 def test_the_version_is_cheap_too() -> None:
