@@ -67,7 +67,7 @@ def adaptive_weights(
     each image is theirs at a batch of one, and the same for any number of ranks and any micro-batch.
     """
     of_reconstruction, of_adversarial = (
-        _lengths(*torch.autograd.grad(loss, answer, retain_graph=True), features, last_layer)
+        _lengths(torch.autograd.grad(loss, answer, retain_graph=True)[0], features, last_layer)
         for loss in (reconstruction, adversarial)
     )
     return (of_reconstruction / (of_adversarial + 1e-4)).clamp(max=1e4)
