@@ -13,6 +13,7 @@ from torch.nn.functional import silu
 
 from stages.models.attention import SpatialAttention
 from stages.models.resample import Doubling, Halving
+from stages.models.unet import channels_inside
 
 
 def norm(channels: int, groups: int) -> nn.GroupNorm:
@@ -85,7 +86,7 @@ class Encoder(nn.Module):
         self.head = nn.Conv2d(now, outputs, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        h = self.stem(image)
+        h = self.stem(channels_inside(image))
         for level in self.levels:
             h = level(h)
         out: Tensor = self.head(silu(self.norm(self.middle(h))))
@@ -115,7 +116,7 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:
-        h = self.middle(self.stem(latent))
+        h = self.middle(self.stem(channels_inside(latent)))
         for level in reversed(self.levels):
             h = level(h)
         out: Tensor = self.head(silu(self.norm(h)))

@@ -2,6 +2,9 @@
 
 Differences from Swin that ResShift's denoiser has: GroupNorm in place of LayerNorm, the MLP and the ways in
 and out as 1x1 convolutions, and no residual around the whole layer.
+
+Inside a layer an image is its tokens [B, H * W, C], window by window. Norms and MLPs do not care for the order of
+tokens, so windows are cut once for all blocks of one shift, and never joined between an attention and its MLP.
 """
 
 from __future__ import annotations
@@ -10,12 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from stages.models.unet import group_norm
-from stages.models.windows import cut_windows, join_windows, relative_index, shift_penalty
+from stages.models.unet import group_norm, pointwise
+from stages.models.windows import relative_index, reorder, shift_penalty
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention inside windows of x [B, C, H, W], with a learnt bias for each offset between tokens."""
+    """Multi-head attention inside windows, with a learnt bias for each offset between tokens.
+
+    Tokens [B, H * W, C] of an image of `size` (H, W) come window by window, cut after a roll by `shift`.
+    """
 
     def __init__(self, channels: int, heads: int, window: int, shift: int, legacy_shift_mask: bool) -> None:
         super().__init__()
@@ -25,32 +31,51 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        channels, height, width = x.shape[1:]
+    def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        length = self.window**2
+        qkv = self.qkv(tokens.reshape(-1, length, tokens.shape[-1]))
+        table = self.bias.index_select(0, relative_index(self.window, tokens.device))
+        bias = table.T.reshape(1, self.heads, length, length)
         if self.shift:
-            x = torch.roll(x, (-self.shift, -self.shift), (2, 3))
-        attended = self._attend(cut_windows(x, self.window), channels, height, width)
-        x = join_windows(self.out(attended), self.window, height, width)
-        return torch.roll(x, (self.shift, self.shift), (2, 3)) if self.shift else x
+            bias = bias + shift_penalty(*size, self.window, self.shift, self.legacy, tokens.device)
+        by_hand = tokens.device.type == "cpu" and torch.is_grad_enabled()
+        attended = _attend_by_head(qkv, bias) if by_hand else _attend(qkv, bias)
+        out: Tensor = self.out(attended).reshape(tokens.shape)
+        return out
 
-    def _attend(self, tokens: Tensor, channels: int, height: int, width: int) -> Tensor:
-        count, length = tokens.shape[:2]
-        heads = self.heads
-        qkv = self.qkv(tokens).reshape(count, length, 3, heads, channels // heads).permute(2, 0, 3, 1, 4)
-        bias = self.bias[relative_index(self.window, tokens.device)].reshape(length, length, heads).permute(2, 0, 1)
-        if self.shift:
-            bias = bias + shift_penalty(height, width, self.window, self.shift, self.legacy, tokens.device)
-            # all windows of an image as further heads: fused kernels know masks over heads, not over five axes
-            heads *= bias.shape[0]
-            qkv = qkv.reshape(3, -1, heads, length, channels // self.heads)
-        mask = bias.reshape(1, heads, length, length).to(qkv.dtype)
-        q, k, v = qkv.unbind(0)
-        out = scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return out.reshape(count, self.heads, length, -1).transpose(1, 2).reshape(count, length, channels)
+
+def _attend(qkv: Tensor, bias: Tensor) -> Tensor:
+    """Attention of windows [B * W, N, 3C] under a bias [W or 1, heads, N, N] -> [B * W, N, C], by a fused kernel."""
+    (count, length, channels), (windows, heads) = qkv.shape, bias.shape[:2]
+    q, k, v = (
+        # all windows of an image as further heads: fused kernels know masks over heads, not over five axes
+        part.transpose(1, 2).reshape(-1, windows * heads, length, channels // (3 * heads))
+        for part in qkv.reshape(count, length, 3, heads, -1).unbind(2)
+    )
+    mask = bias.reshape(1, windows * heads, length, length).to(qkv.dtype)
+    out = scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return out.reshape(count, heads, length, -1).transpose(1, 2).reshape(count, length, -1)
+
+
+def _attend_by_head(qkv: Tensor, bias: Tensor) -> Tensor:
+    """The same where no fused kernel has a gradient for the bias: on CPUs.
+
+    Heads one by one are products of slices as they lie, with the bias as what is added to: nothing is copied.
+    """
+    (count, length, channels), (windows, heads) = qkv.shape, bias.shape[:2]
+    parts = torch.split(qkv, channels // (3 * heads), dim=-1)
+    scale = (channels // (3 * heads)) ** -0.5
+    found = []
+    for head in range(heads):
+        q, k, v = parts[head], parts[heads + head], parts[2 * heads + head]
+        start = bias[:, head].to(qkv.dtype).expand(count // windows, windows, length, length)
+        scores = torch.baddbmm(start.reshape(count, length, length), q, k.transpose(1, 2), alpha=scale)
+        found.append(scores.softmax(-1) @ v)
+    return torch.cat(found, dim=-1)
 
 
 class SwinBlock(nn.Module):
-    """Window attention and an MLP, each behind a norm and beside a skip."""
+    """Window attention and an MLP on tokens [B, H * W, C] in that attention's order, both behind norms, with skips."""
 
     recomputes = True  # see stages/training/prepare.py
 
@@ -62,10 +87,17 @@ class SwinBlock(nn.Module):
         self.widen = nn.Conv2d(channels, mlp_ratio * channels, 1)
         self.narrow = nn.Conv2d(mlp_ratio * channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm_attention(x))
-        out: Tensor = x + self.narrow(gelu(self.widen(self.norm_mlp(x))))
-        return out
+    def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        tokens = tokens + self.attention(_normed(self.norm_attention, tokens, size), size)
+        hidden = gelu(pointwise(self.widen, _normed(self.norm_mlp, tokens, size)))
+        return tokens + pointwise(self.narrow, hidden)
+
+
+def _normed(norm: nn.GroupNorm, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """The norm of [B, C, H, W] on tokens [B, H * W, C], in any order."""
+    image = tokens.reshape(len(tokens), *size, -1).permute(0, 3, 1, 2)
+    out: Tensor = norm(image).permute(0, 2, 3, 1).flatten(1, 2)
+    return out
 
 
 class SwinLayer(nn.Module):
@@ -80,6 +112,7 @@ class SwinLayer(nn.Module):
         shifted: bool, legacy_shift_mask: bool,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.window = window
         self.enter = nn.Conv2d(channels, embedding, 1)
         self.blocks = nn.ModuleList()
         for i in range(depth):
@@ -89,8 +122,13 @@ class SwinLayer(nn.Module):
         self.leave = nn.Conv2d(embedding, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x)
+        size = (x.shape[2], x.shape[3])
+        tokens = pointwise(self.enter, x.permute(0, 2, 3, 1)).flatten(1, 2)
+        order: int | None = None
         for block in self.blocks:
-            x = block(x)
-        out: Tensor = self.leave(x)
-        return out
+            shift: int = block.attention.shift  # type: ignore[union-attr, assignment]
+            tokens = block(reorder(tokens, size, self.window, order, shift), size)
+            order = shift
+        tokens = pointwise(self.leave, reorder(tokens, size, self.window, order, None))
+        out: Tensor = tokens.reshape(len(x), *size, -1).permute(0, 3, 1, 2)
+        return out if x.is_contiguous(memory_format=torch.channels_last) else out.contiguous()

@@ -15,7 +15,7 @@ from torch.nn.functional import silu
 from stages.models.config import check_swin
 from stages.models.resample import Doubling
 from stages.models.swin import SwinLayer
-from stages.models.unet import ResBlock, group_norm, start_at_zero, time_embedding
+from stages.models.unet import ResBlock, channels_inside, group_norm, start_at_zero, time_embedding
 
 
 class Step(nn.Module):
@@ -111,7 +111,7 @@ class SwinUNet(nn.Module):
     ) -> tuple[Tensor, list[Tensor], Tensor]:
         embedding = self.time(time_embedding(t, self.features).to(x.dtype))
         entering = [x, self.condition(condition)] if planes is None else [x, self.condition(condition), planes]
-        h = torch.cat(entering, dim=1)
+        h = channels_inside(torch.cat(entering, dim=1))
         skips = []
         for step in self.encoder:
             h = step(h, embedding)

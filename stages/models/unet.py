@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, scaled_dot_product_attention, silu
+from torch.nn.functional import interpolate, linear, scaled_dot_product_attention, silu
 
 
 def time_embedding(t: Tensor, size: int) -> Tensor:
@@ -34,6 +34,32 @@ def group_norm(channels: int, groups: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(groups, channels), channels)
 
 
+def pointwise(layer: nn.Conv2d, tokens: Tensor) -> Tensor:
+    """A 1x1 convolution on tokens [..., channels]: a matrix product."""
+    return linear(tokens, layer.weight.flatten(1), layer.bias)
+
+
+def channels_inside(x: Tensor) -> Tensor:
+    """x [B, C, H, W] as it is best laid out for its device: on CPUs with channels innermost.
+
+    Convolutions take their layout from their input, and 1x1 convolutions become matrix products. On an accelerator
+    the config says (`channels_last`).
+    """
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution, which on an x with channels innermost is a matrix product."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_contiguous(memory_format=torch.channels_last):
+            return pointwise(self, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(x)
+
+
 class ResBlock(nn.Module):
     """Two convolutions around a FiLM of the time embedding, beside a skip; the second convolution starts at zero."""
 
@@ -46,7 +72,7 @@ class ResBlock(nn.Module):
         self.film = nn.Linear(embedding, 2 * outputs)
         self.norm_out = group_norm(outputs, groups)
         self.conv_out = start_at_zero(nn.Conv2d(outputs, outputs, 3, padding=1))
-        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.skip = Pointwise(inputs, outputs) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv_in(silu(self.norm_in(x)))

@@ -2,14 +2,14 @@
 
 Source: Liu et al., "Swin Transformer" (arXiv 2103.14030), section 3.2. A shifted block rolls the image by
 `shift`, cuts windows, and attends inside each. After the roll the last windows hold tokens from opposite
-sides of the image; the mask keeps those apart. Masks depend on sizes only: they are plain tensors in a cache,
-one for each size and device, and no part of a state dict.
+sides of the image; the mask keeps those apart. Masks and orders of tokens depend on sizes only: they are plain
+tensors in a cache, one for each size and device, and no part of a state dict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -26,10 +26,11 @@ def cut_windows(x: Tensor, window: int) -> Tensor:
     return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, window * window, channels)
 
 
-def join_windows(windows: Tensor, window: int, height: int, width: int) -> Tensor:
-    """The inverse of :func:`cut_windows`, for images of height x width."""
-    x = windows.reshape(-1, height // window, width // window, window, window, windows.shape[-1])
-    return x.permute(0, 5, 1, 3, 2, 4).reshape(-1, windows.shape[-1], height, width)
+def window_order(height: int, width: int, window: int, shift: int) -> Tensor:
+    """int64 [height * width]: where in the image (row by row) each token lies, window by window, after a roll."""
+    place = torch.arange(height * width).reshape(1, 1, height, width)
+    rolled = torch.roll(place, (-shift, -shift), (2, 3))
+    return cut_windows(rolled, window).reshape(-1)
 
 
 def _pieces(size: int, window: int, shift: int) -> Tensor:
@@ -93,3 +94,41 @@ def shift_penalty(height: int, width: int, window: int, shift: int, legacy: bool
 def relative_index(window: int, device: torch.device) -> Tensor:
     """:func:`relative_places` on `device`."""
     return _cached(("index", window, device), lambda: relative_places(window).to(device))
+
+
+class _Permuted(torch.autograd.Function):
+    """Tokens [B, N, C] in another order. A gradient goes back the same way: a gather, where indexing would scatter."""
+
+    @staticmethod
+    def forward(tokens: Tensor, order: Tensor, back: Tensor) -> Tensor:
+        return tokens.index_select(1, order)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        order, back = ctx.saved_tensors
+        moved: Tensor = _Permuted.apply(gradient, back, order)  # type: ignore[no-untyped-call]
+        return moved, None, None
+
+
+def reorder(tokens: Tensor, size: tuple[int, int], window: int, now: int | None, then: int | None) -> Tensor:
+    """Tokens [B, H * W, C] of an image of `size` from one order to another.
+
+    An order is the shift by which windows are cut, or None for the image's own, row by row.
+    """
+    if now == then:
+        return tokens
+
+    def places(shift: int | None) -> Tensor:
+        return torch.arange(size[0] * size[1]) if shift is None else window_order(*size, window, shift)
+
+    def moves(one: int | None, other: int | None) -> Tensor:
+        return torch.argsort(places(one))[places(other)].to(tokens.device)
+
+    there = _cached(("order", *size, window, now, then, tokens.device), lambda: moves(now, then))
+    back = _cached(("order", *size, window, then, now, tokens.device), lambda: moves(then, now))
+    moved: Tensor = _Permuted.apply(tokens, there, back)  # type: ignore[no-untyped-call]
+    return moved

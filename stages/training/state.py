@@ -27,7 +27,10 @@ STATE_FILE: Final = "state.pt"
 def _optimiser(phase: Phase, method: Method) -> AdamW:
     weights = [p for name in phase.trains for p in method.networks[name].parameters() if p.requires_grad]
     settings = phase.optimiser
-    return AdamW(weights, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
+    one_pass = all(p.device.type in ("cpu", "cuda") for p in weights)  # not where memory is only imagined
+    return AdamW(
+        weights, settings.learning_rate, settings.betas, weight_decay=settings.weight_decay, fused=one_pass or None
+    )
 
 
 @dataclass

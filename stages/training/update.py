@@ -110,9 +110,14 @@ class Updater:
 
     def _norm(self, weights: Sequence[nn.Parameter], scale: LossScale | None, clip: float | None) -> float:
         """The norm of the gradients, which it unscales and clips: it comes after `sum_gradients`."""
+        gradients = [p.grad for p in weights if p.grad is not None]
         if scale is not None:
-            scale.unscale([p.grad for p in weights if p.grad is not None])
-        return float(torch.nn.utils.clip_grad_norm_(weights, math.inf if clip is None else clip))
+            scale.unscale(gradients)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        found = float(norm)
+        if clip is not None and not found <= clip:
+            torch.nn.utils.clip_grads_with_norm_(weights, clip, norm)
+        return found
 
     def _suspects(
         self, phase: Phase, parts: Sequence[Batch], seen: Sequence[dict[str, float]], weights: Sequence[nn.Parameter]

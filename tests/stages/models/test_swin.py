@@ -10,7 +10,7 @@ from stages.models.denoisers import build_denoiser
 from stages.models.flops import count, flops, parameters
 from stages.models.swin import SwinLayer, WindowAttention
 from stages.models.swin_unet import SwinUNet
-from stages.models.windows import allowed_pairs, cut_windows, join_windows
+from stages.models.windows import allowed_pairs, cut_windows, reorder
 
 TINY = {"size": 8, "width": 8, "multipliers": (1, 2), "blocks": 1, "swin_width": 8, "head_width": 4, "window": 4,
         "groups": 4}  # fmt: skip
@@ -56,11 +56,19 @@ def test_the_released_mask_differs_from_the_right_one_in_the_windows_at_the_edge
     assert torch.equal(released[-1], column[:, None] == column[None, :])  # bottom windows: split by column
 
 
-def test_windows_come_back_where_they_were():
+def test_tokens_come_back_where_they_were_and_so_do_their_gradients():
     x = torch.randn(2, 3, 8, 12)
     cut = cut_windows(x, 4)
     assert torch.equal(cut[1], x[0, :, :4, 4:8].reshape(3, 16).T)
-    assert torch.equal(join_windows(cut, 4, 8, 12), x)
+    tokens = x.flatten(2).transpose(1, 2).double().requires_grad_()
+    shifted = reorder(tokens, (8, 12), 4, None, 2)
+    assert torch.equal(shifted.float().reshape(-1, 16, 3), cut_windows(torch.roll(x, (-2, -2), (2, 3)), 4))
+    assert torch.equal(reorder(reorder(shifted, (8, 12), 4, 2, 0), (8, 12), 4, 0, None), tokens)
+    weights = torch.randn_like(shifted)
+    (shifted * weights).sum().backward()
+    assert torch.equal(tokens.grad, reorder(weights, (8, 12), 4, 2, None))
+    one = tokens.detach()[:1, :, :1].requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: reorder(x, (8, 12), 4, 0, 2).square(), (one,), fast_mode=True)
 
 
 @pytest.mark.parametrize("shift", [0, 2])
@@ -69,7 +77,12 @@ def test_window_attention_is_softmax_over_allowed_tokens_with_a_bias_by_offset(s
     attention = WindowAttention(6, heads=2, window=4, shift=shift, legacy_shift_mask=False).double()
     torch.nn.init.normal_(attention.bias)
     x = torch.randn(1, 6, 8, 8, dtype=torch.float64)
-    out = attention(x)
+    tokens = reorder(x.flatten(2).transpose(1, 2), (8, 8), 4, None, shift)
+    with torch.no_grad():  # a fused kernel
+        fused = attention(tokens, (8, 8))
+    out = attention(tokens, (8, 8))
+    assert torch.allclose(fused, out)
+    out = reorder(out, (8, 8), 4, shift, None).transpose(1, 2).reshape(x.shape)
     q, k, v = attention.qkv(x[0].permute(1, 2, 0)).split(6, -1)
     for row, column in ((0, 0), (1, 7), (5, 3), (7, 7)):
         top, left = (row - shift) % 8 // 4 * 4, (column - shift) % 8 // 4 * 4  # of its window, in the rolled image
