@@ -17,6 +17,7 @@ from stages.models.critic import Critic
 from stages.models.numerics import seeded
 from stages.models.one_step import OneStepModel
 from stages.models.registry import load_model, trained_on
+from stages.models.weights import read_weights
 from stages.training import update
 from stages.training.method import Batch
 from stages.training.state import TrainState
@@ -220,6 +221,15 @@ def test_the_optimisers_hold_all_weights_after_costs_were_counted():
         assert held == sum(p.numel() for p in made.networks[name].parameters())
 
 
+def test_micro_batches_and_ranks_add_up_to_the_batch():
+    """Every loss is a mean over samples, whose noise goes by their own names."""
+    made, some = moved(method(losses=[{"kind": "l1"}])), batch()
+    for losses in (made.fake_losses, made.student_losses):
+        parts = [losses(some.part(i, i + 1)) for i in range(3)]
+        for name, value in losses(some).items():
+            assert torch.allclose(value, sum(part[name] for part in parts) / 3, rtol=1e-4), name
+
+
 def student_gradient(made: RSDMethod) -> torch.Tensor:
     made.student.zero_grad(set_to_none=True)
     made.student_losses(batch())["distillation"].backward()
@@ -402,6 +412,14 @@ def test_recomputation_and_observation_change_no_byte(tmp_path, trained):
     names = {name for _, line in watched.context.recorded for name in line}
     assert {"fake/x0", "fake/discriminator", "student/distillation", "student/generator", "student/l1",
             "validation/student/loss", "validation/psnr"} <= names  # fmt: skip
+
+
+def test_the_averaged_student_is_what_leaves(straight):
+    state = torch.load(straight[1] / "00000005" / "state.pt", weights_only=True)
+    left = read_weights(straight[0].open("weights.safetensors"))
+    assert left.keys() == state["averages"]["student"].keys()
+    assert all(torch.equal(value, state["averages"]["student"][name]) for name, value in left.items())
+    assert any(not torch.equal(value, state["networks"]["student"][name]) for name, value in left.items())
 
 
 def test_the_artifact_is_a_one_step_model_that_evaluates(tmp_path, trained):
