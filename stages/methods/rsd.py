@@ -36,6 +36,12 @@ class RSDTraining(TrainingConfig):
     betas: tuple[float, float] = (0.9, 0.95)
 
 
+class FakeOptimiser(OptimiserConfig):
+    """That of the fake model and its head, which the authors gave the student's settings."""
+
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
 class RSDConfig(DistillConfig):
     """The paper's settings are the defaults, with `losses: [{kind: lpips, weight: 2, trunk: alex}]` (lambda_1).
 
@@ -63,7 +69,7 @@ class RSDConfig(DistillConfig):
     """Supervised losses of the decoded one-step answer against HR; `lpips` needs weights, the input `perceptual`."""
     gan: NonNegativeFloat = 3e-3
     """lambda_2, the weight of the adversarial loss in both phases; 0 for none."""
-    fake: OptimiserConfig | None = None
+    fake: FakeOptimiser | None = None
     """Optimiser of the fake model and its head; left out, that of the student."""
 
     @field_validator("nodes")
@@ -195,7 +201,7 @@ class RSDMethod:
         n = self.nodes[batch.noise.integers("node", batch.samples, len(self.nodes))]
         noise = batch.noise.normal("forward", batch.samples, z0.shape[1:]).to(z0)
         z_n = self.process.q_sample(z0, zy, n, noise)
-        return self.student.predict_x0(z_n, n, batch.lr, zy, planes=self.planes(batch, "planes", zy))
+        return self.student.predict_x0(z_n, n, batch.lr, zy, planes=self.planes(batch, "planes", zy)).float()
 
     def renoised(self, batch: Batch, x0: Tensor, zy: Tensor) -> tuple[Tensor, Tensor]:
         """z_t ~ q(z_t | x0, z_y) of the student's answer (equation 4), at t uniform over the chain; not detached."""

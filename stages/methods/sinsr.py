@@ -93,21 +93,21 @@ class SinSRMethod:
         import torch
 
         last = torch.full((len(zy),), self.process.timesteps - 1, dtype=torch.int64)
-        return self.student.predict_x0(z_T, last, lr, zy)
+        return self.student.predict_x0(z_T, last, lr, zy).float()
 
     def backward(self, z0: Tensor, lr: Tensor, zy: Tensor) -> Tensor:
         """f(z0, y, 0): the z_T that leads to it."""
         import torch
 
         only = torch.zeros(len(zy), dtype=torch.int64)
-        return self.student.predict_x0(z0, only, lr, zy, self.inverse_process)
+        return self.student.predict_x0(z0, only, lr, zy, self.inverse_process).float()
 
     def preview(self, lr: Tensor, name: str) -> Tensor:
         return self.student.super_resolve(lr, name=name)
 
 
 def _mean_square(a: Tensor, b: Tensor) -> Tensor:
-    return (a.float() - b.float()).square().mean()
+    return (a - b).square().mean()
 
 
 class DistillSinSR(Distillation):

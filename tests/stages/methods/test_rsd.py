@@ -14,6 +14,8 @@ from stages.diffusion.resshift import ResShift
 from stages.evaluation.evaluate import Evaluate
 from stages.methods.rsd import DistillRSD, RSDConfig, RSDMethod, distillation_loss, nodes_of
 from stages.models.critic import Critic
+from stages.models.denoisers import build_denoiser
+from stages.models.flops import parameters
 from stages.models.numerics import seeded
 from stages.models.one_step import OneStepModel
 from stages.models.registry import load_model, trained_on
@@ -336,6 +338,15 @@ def test_inference_is_one_evaluation_with_one_noise_field_over_tiles():
     assert len(calls) == 2 + 9
     with pytest.raises(ValueError, match="distilled to one step, got 4; leave `steps` out"):
         made.super_resolve(lr, steps=4)
+
+
+def test_the_full_size_student_has_the_published_size():
+    with torch.device("meta"):
+        plain, widened = (build_denoiser(3, 4, 4, {"kind": "swin"}, noise_channels=planes) for planes in (0, 1))
+    assert parameters(widened) == parameters(plain) + 160 * 9
+    assert parameters(widened) / 1e6 == pytest.approx(118.596, abs=1e-3)
+    assert widened.encoder[0].conv.in_channels == 3 + 3 + 1
+    assert widened.bottleneck_channels == 640
 
 
 # -- the stage
