@@ -7,6 +7,7 @@ CHECKOUT is a clone of github.com/zsyOAOA/ResShift (`tests/support/official_ress
 gradient norm, guard, AdamW) and the average; theirs what their trainer does for a step, without its reading of data.
 Both have the same wrong shift mask here, so that they compute the same numbers: that is checked first.
 A round runs each contender once after the other, in alternating order; the ratio is the median over rounds.
+On a machine that others use, CPU seconds on one thread are what to compare.
 
 Three settings: latents cheap to have (4x4 means, the network alone), the VQ autoencoder in the loop of both, and
 theirs with it against ours from stored latents.
@@ -99,32 +100,38 @@ def differences(ours: Ours, theirs: official.OfficialStep) -> float:
     return float((wrong / size) ** 0.5)
 
 
-def rounds(contenders: list[Callable[[], None]], seconds: float, least: int) -> list[list[float]]:
-    """Wall seconds of each contender by round, in turns."""
+Spent = tuple[float, float]
+"""Wall seconds and CPU seconds."""
+
+
+def rounds(contenders: list[Callable[[], None]], seconds: float, least: int) -> list[list[Spent]]:
+    """What each contender spends, by round, in turns."""
     for step in contenders:
         step()
-        step()
-    found: list[list[float]] = []
+    found: list[list[Spent]] = []
     began = time.perf_counter()
     while len(found) < least or time.perf_counter() - began < seconds:
-        row = [0.0] * len(contenders)
+        row = [(0.0, 0.0)] * len(contenders)
         order = range(len(contenders)) if len(found) % 2 else reversed(range(len(contenders)))
         for place in order:
-            start = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             contenders[place]()
-            row[place] = time.perf_counter() - start
+            row[place] = (time.perf_counter() - wall, time.process_time() - cpu)
         found.append(row)
     return found
 
 
-def report(name: str, found: list[list[float]]) -> None:
-    ours, theirs = ([row[place] for row in found] for place in (0, 1))
-    ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
-    ratio, quarter = statistics.median(ratios), len(ratios) // 4
-    print(
-        f"  {name:<34} ours {1 / statistics.median(ours):6.3f}/s  theirs {1 / statistics.median(theirs):6.3f}/s  "
-        f"ratio {ratio:5.2f} (quartiles {ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f}, {len(found)} rounds)"
-    )
+def report(name: str, found: list[list[Spent]]) -> None:
+    print(f"  {name}, {len(found)} rounds")
+    for clock, unit in enumerate(("wall", "CPU")):
+        ours, theirs = ([row[place][clock] for row in found] for place in (0, 1))
+        ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
+        quarter = len(ratios) // 4
+        print(
+            f"    steps a {unit} second   ours {1 / statistics.median(ours):6.3f}   theirs "
+            f"{1 / statistics.median(theirs):6.3f}   ratio {statistics.median(ratios):5.2f} "
+            f"(quartiles {ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f})"
+        )
 
 
 def profiled(name: str, step: Callable[[], None], rows: int = 18) -> None:
