@@ -1,4 +1,4 @@
-"""How tests are spread over processes: a file stays together, for its shared fixtures, and so does all that starts Ray."""
+"""How tests are spread over processes: a file stays together, for its fixtures, and so does all that starts Ray."""
 
 from __future__ import annotations
 
