@@ -25,6 +25,7 @@ CARD_SCHEMA: Final = 1
 FAMILIES: Final[dict[str, str]] = {
     "resshift": "stages.models.resshift:ResShiftModel",
     "one-step": "stages.models.one_step:OneStepModel",
+    "edge": "stages.models.edge.model:EdgeModel",
     "vq": "stages.models.vq:VQAutoencoder",
     "kl": "stages.models.kl:KLAutoencoder",
     "tiny": "stages.models.tiny:TinyAutoencoder",

@@ -101,6 +101,10 @@ class ResShiftModel(nn.Module):
         out: Tensor = self.denoiser(*inputs) if planes is None else self.denoiser(*inputs, planes)
         return zy + out if self.residual else out
 
+    def decode(self, latent: Tensor) -> Tensor:
+        """The autoencoder's image [B, 3, H, W], about [-1, 1]."""
+        return self.autoencoder.decode(latent)
+
     def bottleneck(self, z_t: Tensor, t: Tensor, lr: Tensor) -> Tensor:
         """What the denoiser makes of the same arguments at its lowest resolution: [B, bottleneck_channels, ...]."""
         return self.denoiser.bottleneck(*self._inputs(z_t, t, lr, self.process))

@@ -13,46 +13,56 @@ of steps (`tests/stages/sampling/test_sampler.py`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from stages.diffusion.noise import Noise
-from stages.diffusion.resshift import ResShift
 from stages.models.padding import pad_to_multiple
 from stages.sampling.colour import fix_colours
 from stages.sampling.config import OVERLAP, ColourFix
 from stages.sampling.tiles import Tiling
 
-if TYPE_CHECKING:
-    from stages.models.autoencoders import Autoencoder
+
+class Process(Protocol):
+    """What the sampler needs of a process; see `stages.diffusion.resshift.ResShift` for shapes."""
+
+    @property
+    def timesteps(self) -> int: ...
+    def respaced(self, steps: int) -> Self: ...
+    def sample(
+        self, zy: Tensor, predict_x0: Callable[[Tensor, Tensor], Tensor], noise: Callable[[int], Tensor]
+    ) -> Tensor: ...
 
 
-class Denoiser(Protocol):
+P = TypeVar("P", bound=Process)
+
+
+class Denoiser(Protocol[P]):
     """What the sampler needs of a model; see `stages.models.resshift.ResShiftModel` for shapes and ranges."""
 
     @property
     def scale(self) -> int: ...
     @property
-    def process(self) -> ResShift: ...
-    @property
-    def autoencoder(self) -> Autoencoder: ...
+    def process(self) -> P: ...
     @property
     def multiple(self) -> int: ...
     @property
     def noise_channels(self) -> int: ...
     def encode_lr(self, lr: Tensor) -> Tensor: ...
     def predict_x0(
-        self, z_t: Tensor, t: Tensor, lr: Tensor, zy: Tensor, process: ResShift | None = None,
+        self, z_t: Tensor, t: Tensor, lr: Tensor, zy: Tensor, process: P | None = None,
         planes: Tensor | None = None,
     ) -> Tensor: ...  # fmt: skip
+    def decode(self, latent: Tensor) -> Tensor: ...
 
 
 @torch.no_grad()
 def super_resolve(
-    model: Denoiser,
+    model: Denoiser[P],
     lr: Tensor,
     *,
     steps: int | None = None,
@@ -80,7 +90,7 @@ def super_resolve(
     return image.clamp(0, 1)
 
 
-def _sampled(model: Denoiser, lr: Tensor, tiling: Tiling, process: ResShift, source: Noise, name: str) -> Tensor:
+def _sampled(model: Denoiser[P], lr: Tensor, tiling: Tiling, process: P, source: Noise, name: str) -> Tensor:
     """The decoded end of the chain, [1, 3, H, W], not clamped; `lr` [1, 3, h, w] has a size that the network takes."""
     zy = tiling.blend(lambda tile: model.encode_lr(tile.of(lr)))
 
@@ -99,4 +109,4 @@ def _sampled(model: Denoiser, lr: Tensor, tiling: Tiling, process: ResShift, sou
         )
 
     z0 = process.sample(zy, predict_x0, noise)
-    return (tiling.blend(lambda tile: model.autoencoder.decode(tile.of(z0))) + 1) / 2
+    return (tiling.blend(lambda tile: model.decode(tile.of(z0))) + 1) / 2

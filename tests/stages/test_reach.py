@@ -12,45 +12,48 @@ from pipelines.registry import known_stages, load_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 
+NETWORKS = {"stages/models", "stages/models/keymaps", "stages/models/edge"}
+"""What builds a model builds any family of them."""
+
 REACH = {
     "ingest.images": {"stages/ingest", "stages/data"},
     # It builds every family to check names and shapes; its code is advice only.
-    "import.weights": {"stages/ingest", "stages/models", "stages/models/keymaps", "stages/diffusion", "stages/sampling"},
+    "import.weights": {"stages/ingest", *NETWORKS, "stages/diffusion", "stages/sampling"},
     "degrade.pairs": {"stages/synthesis", "stages/data", "degrade", "degrade/operators"},
     # It reaches every network, and so holds its code as advice.
     "encode.latents": {
-        "stages/encoding", "stages/data", "stages/models", "stages/models/keymaps", "stages/diffusion",
+        "stages/encoding", "stages/data", *NETWORKS, "stages/diffusion",
         "stages/sampling",
     },
     # Both open on-line pairs, which are rendered where they are read. Training holds its code as advice only, so an
     # edit of the engine shows as drift in its plan; what it does to pixels arrives with the pairs (their probe).
     "train.resshift": {
-        "stages/methods", "stages/training", "stages/models", "stages/models/keymaps",
+        "stages/methods", "stages/training", *NETWORKS,
         "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics", "stages/losses",
         "degrade", "degrade/operators",
     },
     "distill.rsd": {
-        "stages/methods", "stages/training", "stages/models", "stages/models/keymaps", "stages/losses",
+        "stages/methods", "stages/training", *NETWORKS, "stages/losses",
         "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
         "degrade", "degrade/operators",
     },
     "distill.sinsr": {
-        "stages/methods", "stages/training", "stages/models", "stages/models/keymaps",
+        "stages/methods", "stages/training", *NETWORKS,
         "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
         "degrade", "degrade/operators",
     },
     "train.autoencoder": {  # models are built by family, so it reaches every family
-        "stages/methods", "stages/training", "stages/models", "stages/models/keymaps", "stages/losses",
+        "stages/methods", "stages/training", *NETWORKS, "stages/losses",
         "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
         "degrade", "degrade/operators",
     },
     "evaluate": {
-        "stages/evaluation", "stages/metrics", "stages/models", "stages/models/keymaps",
+        "stages/evaluation", "stages/metrics", *NETWORKS,
         "stages/diffusion", "stages/sampling", "stages/data",
         "degrade", "degrade/operators",
     },
     "upscale": {
-        "stages/inference", "stages/sampling", "stages/models", "stages/models/keymaps",
+        "stages/inference", "stages/sampling", *NETWORKS,
         "stages/diffusion", "stages/data",
     },
 }  # fmt: skip
