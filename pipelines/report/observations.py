@@ -46,7 +46,7 @@ def curves_of(rows: Iterable[Mapping[str, Json]]) -> tuple[Curve, ...]:
             if name not in _NOT_VALUES and number is not None and abs(number) < DIVERGED:
                 found.setdefault(name, {})[step] = number
     ranked = sorted(found, key=lambda name: (_importance(name), name))
-    return tuple(Curve(name, tuple(sorted(found[name].items()))) for name in ranked[:MAX_CURVES])
+    return tuple(Curve(name, tuple(sorted(found[name].items()))) for name in ranked)
 
 
 def _importance(name: str) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from pipelines.canonical import Json, JsonObject
-from pipelines.report.model import Cell, MetricTable
+from pipelines.report.model import Cell, Curve, MetricTable
 
 MAX_ROWS: Final = 200
 MAX_COLUMNS: Final = 40
@@ -62,6 +62,28 @@ def name_models(table: MetricTable, stages: Mapping[str, str]) -> MetricTable:
     What follows an ``@`` (sampling steps) is kept.
     """
     return replace(table, rows=tuple((_named(label, stages), cells) for label, cells in table.rows))
+
+
+def with_observed(table: MetricTable, curves: Sequence[Curve]) -> MetricTable:
+    """`table` with what was only observed of its rows, as a value ``<row>/<name>`` at one step: seconds an image.
+
+    An artifact of the same bytes for the same inputs can not hold such a number. Names that are columns already add
+    nothing, and neither do those that are known of no row.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for curve in curves:
+        row, slash, name = curve.name.rpartition("/")
+        if slash and len(curve.points) == 1 and name not in table.columns:
+            found.setdefault(name, {})[row] = curve.points[0][1]
+    rows = {label for label, _ in table.rows}
+    added = {name: values for name, values in found.items() if rows & values.keys()}
+    return replace(
+        table,
+        columns=(*table.columns, *added),
+        rows=tuple(
+            (label, (*cells, *(Cell(values.get(label)) for values in added.values()))) for label, cells in table.rows
+        ),
+    )
 
 
 def _named(label: str, stages: Mapping[str, str]) -> str:

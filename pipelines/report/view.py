@@ -15,10 +15,10 @@ from pipelines.progress.board import Board, StageLine, as_number, as_object, as_
 from pipelines.report.artifacts import metrics_of, output_view, samples_of
 from pipelines.report.history import evidence, pointer_of
 from pipelines.report.model import MetricTable, OutputView, RunStatus, RunView, SampleSheet, StageState, StageView
-from pipelines.report.observations import curves, log_tail, pictures
+from pipelines.report.observations import MAX_CURVES, curves, log_tail, pictures
 from pipelines.report.pictures import by_step
 from pipelines.report.problems import Problems
-from pipelines.report.tables import name_models
+from pipelines.report.tables import name_models, with_observed
 from pipelines.report.words import duration
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def gather(store: Store, run_id: str, *, now: float | None = None) -> RunView:
         for name, part in parts.items()
     )
     models = {o.digest[:12]: stage.name for stage in stages for o in stage.outputs if o.kind == "model"}
-    stages = tuple(replace(s, tables=tuple(name_models(t, models) for t in s.tables)) for s in stages)
+    stages = tuple(_finished(stage, models) for stage in stages)
     versions = as_object(board.start.get("versions"))
     return RunView(
         run=run_id,
@@ -66,6 +66,13 @@ def gather(store: Store, run_id: str, *, now: float | None = None) -> RunView:
         spec=_spec_text(spec),
         problems=tuple(dict.fromkeys(problems.lines)),
     )
+
+
+def _finished(stage: StageView, models: Mapping[str, str]) -> StageView:
+    """`stage` with models called as their stages are, and observed values of one step beside them, not as curves."""
+    tables = tuple(with_observed(name_models(table, models), stage.curves) for table in stage.tables)
+    drawn = [curve for curve in stage.curves if len(curve.points) > 1]
+    return replace(stage, tables=tables, curves=tuple(drawn[:MAX_CURVES]))
 
 
 def read_board(record: RunRecord, problems: Problems) -> Board:
@@ -148,7 +155,7 @@ def _stage(
         total=line.total,
         unit=line.unit,
         outputs=outputs,
-        curves=tuple(curve for curve in curves(seen, problems) if len(curve.points) > 1),
+        curves=curves(seen, problems),
         comparisons=tuple(c for c in comparisons if c.step is None),
         previews=by_step([c for c in comparisons if c.step is not None]),
         strips=strips,

@@ -81,7 +81,8 @@ def _model_rows(artifact: Artifact, config: EvaluateConfig, scale: int, device: 
     model = load_model(artifact, device)
     if model.scale != scale:
         raise StageError(f"{artifact.label} is for scale {model.scale}, the pairs are of scale {scale}")
-    for steps in config.steps or (None,):
+    asked = config.steps if model.evaluations() > 1 else ()  # a model of one step has no other, whatever others have
+    for steps in asked or (None,):
         facts: JsonObject = {"model": artifact.digest, "evaluations": model.evaluations(steps)}
         suffix = "" if steps is None else f"@steps={steps}"
         row, label = f"{model.family}-{artifact.digest[:12]}{suffix}", f"{artifact.label}{suffix}"

@@ -52,7 +52,8 @@ class EvaluateConfig(SamplingConfig):
     baselines: tuple[Literal["bicubic"], ...] = ("bicubic",)
     """`bicubic` is MATLAB's (a = -0.5)."""
     steps: tuple[PositiveInt, ...] = ()
-    """Sampling steps to measure each model at; the steps it was trained for when left out."""
+    """Sampling steps to measure each model at; the steps it was trained for when left out. A model that was made to
+    answer in one step is measured in that."""
     seed: NonNegativeInt = 0
     """Of the sampling noise."""
     device: Literal["cpu", "cuda"] = "cpu"

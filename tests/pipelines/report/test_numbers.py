@@ -14,7 +14,7 @@ from pipelines.report.artifacts import histogram
 from pipelines.report.charts import chart, nice_ticks, short, smoothed, thin_out
 from pipelines.report.model import Curve
 from pipelines.report.observations import curves_of
-from pipelines.report.tables import direction, metric_tables, name_models
+from pipelines.report.tables import direction, metric_tables, name_models, with_observed
 
 
 def test_models_stand_beside_the_bicubic_baseline_with_signed_deltas() -> None:
@@ -51,6 +51,20 @@ def test_models_are_called_as_their_stages_are() -> None:
     (table,) = metric_tables({"models": {"resshift-2d6edac883a1": {"psnr": 2}, "bicubic": {"psnr": 1}}})
     named = name_models(table, {"2d6edac883a1": "teacher"})
     assert [label for label, _ in named.rows] == ["bicubic", "teacher"]
+
+
+def test_what_was_observed_of_a_row_once_stands_beside_its_numbers() -> None:
+    models = {"resshift-2d6edac883a1@steps=15": {"psnr_y": 2, "evaluations": 15}, "bicubic": {"psnr_y": 1}}
+    table = name_models(metric_tables({"models": models})[0], {"2d6edac883a1": "teacher"})
+    values = {"teacher@steps=15/psnr_y": 2.0, "teacher@steps=15/seconds_per_image": 0.25, "other/speed": 1.0}
+    values["bicubic/seconds_per_image"] = 0.001
+    seen = curves_of([{"step": 32, **values}, *({"step": n, "loss/bicubic": 0.5} for n in (1, 2))])
+    shown = with_observed(table, seen)
+    assert shown.columns == ("psnr_y", "evaluations", "seconds_per_image")
+    assert [(label, cells[-1].value) for label, cells in shown.rows] == [
+        ("bicubic", 0.001), ("teacher@steps=15", 0.25),
+    ]  # fmt: skip
+    assert with_observed(table, ()) == table
 
 
 def test_what_is_not_finite_is_a_blank() -> None:

@@ -28,12 +28,12 @@ CONSTRUCTOR = {
 }
 
 
-def untrained(folder, label, sources=(), **changed) -> FolderArtifact:
+def untrained(folder, label, sources=(), family="resshift", **changed) -> FolderArtifact:
     """A model that answers the (torch) bicubic image."""
     constructor = {**CONSTRUCTOR, **changed}
-    facets = {"role": "sr", "family": "resshift", "scale": constructor["scale"]}
+    facets = {"role": "sr", "family": family, "scale": constructor["scale"]}
     writer = FolderWriter(folder, Output("model", facets=facets))
-    save_model(writer, "resshift", constructor, ResShiftModel(**constructor).state_dict(), {})
+    save_model(writer, family, constructor, ResShiftModel(**constructor).state_dict(), {})
     save_provenance(writer, sources)
     return FolderArtifact(label, folder, writer.manifest())
 
@@ -89,6 +89,15 @@ def test_the_artifact_knows_digests_and_not_labels(tmp_path, pairs):
 def test_each_number_of_steps_is_a_row(tmp_path, pairs):
     _, result = evaluate(tmp_path / "e", pairs, [untrained(tmp_path / "m", "t")], steps=[1, 4], baselines=[])
     assert [row["evaluations"] for row in result["models"].values()] == [1, 4]
+
+
+def test_a_model_of_one_step_stands_once_beside_a_chain_at_several_numbers_of_steps(tmp_path, pairs):
+    teacher, student = untrained(tmp_path / "m", "teacher"), untrained(tmp_path / "s", "student", family="one-step")
+    _, result = evaluate(tmp_path / "e", pairs, [teacher, student], steps=[1, 4], baselines=[])
+    chain, one = f"resshift-{teacher.digest[:12]}", f"one-step-{student.digest[:12]}"
+    assert {row: found["evaluations"] for row, found in result["models"].items()} == {
+        f"{chain}@steps=1": 1, f"{chain}@steps=4": 4, one: 1,
+    }  # fmt: skip
 
 
 def test_images_that_a_model_was_trained_on_are_refused_unless_allowed(tmp_path, pairs):
