@@ -69,10 +69,11 @@ class ChannelNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
+        wide = x if x.dtype == torch.float32 else x.float()  # no conversion of nothing in an exported graph
         centred = wide - wide.mean(dim=1, keepdim=True)
         normed = centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + 1e-5)
-        return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        out: Tensor = normed * self.weight[:, None, None] + self.bias[:, None, None]
+        return out if x.dtype == torch.float32 else out.to(x.dtype)
 
 
 class EdgeAttention(nn.Module):

@@ -35,7 +35,7 @@ class EdgeModel(nn.Module):
     `autoencoder` is that of HR: a name, the card of a trained one, a trained one itself, or none. Its weights are no
     part of this module, and a finished model needs none: without an `encoder` of its own the model encodes the
     enlarged LR image with it, without a `decoder` it decodes with it, and where these are `residual` they add to its
-    answer.
+    answer. There is no `forward`: what is trained, and compiled, are `encoder`, `network` and `decoder`.
     """
 
     family = "edge"
@@ -129,8 +129,11 @@ class EdgeModel(nn.Module):
         image: Tensor = self.decoder(latent)
         return image + self.autoencoder.decode(latent) if self.decoder.residual else image
 
-    def forward(self, lr: Tensor, noise: Tensor | None = None) -> Tensor:
-        """lr [B, 3, h, w] in [0, 1], h and w multiples of `multiple` -> [B, 3, h*scale, w*scale], about [0, 1]."""
+    def enlarge(self, lr: Tensor, noise: Tensor | None = None) -> Tensor:
+        """lr [B, 3, h, w] in [0, 1], h and w multiples of `multiple` -> [B, 3, h*scale, w*scale], about [0, 1].
+
+        One step with gradient to all three parts; `noise` as in :meth:`one_step`.
+        """
         return (self.decode(self.one_step(self.encode_lr(lr), noise)) + 1) / 2
 
     def super_resolve(self, lr: Tensor, **options: Unpack[SamplingOptions]) -> Tensor:

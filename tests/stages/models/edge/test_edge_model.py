@@ -81,7 +81,7 @@ def test_sampling_is_the_forward_pass_of_the_padded_image_with_the_named_noise()
     model, lr = random_model(process={"k": 0.5}), lr_image(18, 27)
     noise = Noise(3).normal("sample/1000", ["a"], (4, 10, 14))
     with torch.no_grad():
-        wanted = model(pad_to_multiple(lr[None], 4), noise)[0, :, :72, :108].clamp(0, 1)
+        wanted = model.enlarge(pad_to_multiple(lr[None], 4), noise)[0, :, :72, :108].clamp(0, 1)
     assert torch.allclose(model.super_resolve(lr, seed=3, name="a"), wanted, atol=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_what_ships_answers_as_the_model_does(process):
     noise = torch.randn(2, 4, 8, 16) if deployed.noisy else None
     assert deployed.noisy == (process.get("inference_k") != 0)
     with torch.no_grad():
-        wanted = model(lr, noise).clamp(0, 1)
+        wanted = model.enlarge(lr, noise).clamp(0, 1)
         assert wanted.std() > 0.01
         assert torch.allclose(deployed(lr, noise), wanted, atol=1e-4)
     assert deployed.network.stem.in_channels == (8 if deployed.noisy else 4)
@@ -124,7 +124,7 @@ def test_what_ships_answers_as_the_model_does(process):
 def test_a_small_model_over_folded_pixels_ships_too():
     model, lr = random_model(**FOLDED_PIXELS, process={"inference_k": 0}), torch.rand(1, 3, 8, 8)
     with torch.no_grad():
-        assert torch.allclose(EdgeDeployed(model)(lr), model(lr).clamp(0, 1), atol=1e-4)
+        assert torch.allclose(EdgeDeployed(model)(lr), model.enlarge(lr).clamp(0, 1), atol=1e-4)
 
 
 def test_the_card_rebuilds_the_model_and_its_weights_hold_no_autoencoder():
@@ -151,7 +151,7 @@ def test_a_trained_autoencoder_stands_in_for_what_the_model_lacks_and_is_no_part
 
 def test_gradients_reach_encoder_network_and_decoder():
     model = random_model()
-    model(torch.rand(1, 3, 16, 16)).square().mean().backward()
+    model.enlarge(torch.rand(1, 3, 16, 16)).square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
