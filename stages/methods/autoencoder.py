@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pipelines.stage import Context, Facets, Input, InputFacets, JsonObject, Output, Resources, Stage, StageError
+from pipelines.stage import Context, Facets, Input, InputFacets, JsonObject, Output, Resources, Stage
 from stages.losses.config import PERCEPTUAL_INPUT, require_lpips
-from stages.methods.autoencoder_config import LOSS_FIELDS, AutoencoderConfig, DiscriminatorConfig, KLNetwork
+from stages.methods.autoencoder_config import LOSS_FIELDS, AutoencoderConfig, KLNetwork
 
 if TYPE_CHECKING:
-    from stages.losses.combined import CombinedLoss
-    from stages.losses.discriminator import PatchDiscriminator
     from stages.training.reconstruction import Images
 
 
@@ -51,6 +49,7 @@ class TrainAutoencoder(Stage):
 
     def run(self, ctx: Context) -> None:
         from stages.methods.autoencoder_method import AutoencoderMethod
+        from stages.methods.patch_critic import image_losses, new_discriminator
         from stages.models.numerics import numerics, seeded
         from stages.models.registry import build_family
         from stages.training.distributed import ranks_of
@@ -62,9 +61,10 @@ class TrainAutoencoder(Stage):
         with numerics(config.threads, reproducible=config.device == "cpu"):
             with seeded(config.seed):
                 model = build_family(config.network.kind, config.network.model_dump(mode="json", exclude=LOSS_FIELDS))
-                discriminator = _discriminator(config.discriminator)
+                discriminator = new_discriminator(config.discriminator)
             images, side = training_images(ctx.inputs["pairs"], config, model.factor)
-            method = AutoencoderMethod(model, discriminator, _difference(ctx, config, side), config)
+            difference = image_losses(ctx, config.losses, config.discriminator, side)
+            method = AutoencoderMethod(model, discriminator, difference, config)
             pictures = Reconstructions.of(ctx.inputs["pairs"], ctx)
             with ranks_of(ctx) as ranks, PairLoader(images, 1, config, ranks) as loader:
                 state = Trainer(method, loader, config, ctx, pictures, ranks).run()
@@ -75,13 +75,14 @@ class TrainAutoencoder(Stage):
 
 def _save(ctx: Context, model: Any, images: Images) -> None:
     """Measure the latents of the trained `model`, scale those of KL, and write the artifact."""
+    from stages.methods.patch_critic import device_of
     from stages.models.registry import save_model, save_provenance
     from stages.training.latent_statistics import measure
     from stages.training.loader import PairLoader
 
     config: AutoencoderConfig = ctx.config
     with PairLoader(images, 1, config) as loader:
-        latents = measure(model, loader, _device(ctx))
+        latents = measure(model, loader, device_of(ctx))
     if isinstance(config.network, KLNetwork):
         ctx.log.info("latents had a standard deviation of %.3g; the autoencoder now divides them by it", latents.std)
         model.rescale(model.scale / latents.std)
@@ -99,40 +100,3 @@ def _save(ctx: Context, model: Any, images: Images) -> None:
     save_model(ctx.out["model"], model.family, model.constructor, model.state_dict(), card)
     save_provenance(ctx.out["model"], images.images)
     ctx.out["model"].facet(**model.facets())
-
-
-def _device(ctx: Context) -> str:
-    return ctx.devices[0] if ctx.config.device == "cuda" else "cpu"
-
-
-def _discriminator(settings: DiscriminatorConfig | None) -> PatchDiscriminator | None:
-    from stages.losses.discriminator import PatchDiscriminator
-
-    if settings is None:
-        return None
-    return PatchDiscriminator(width=settings.width, layers=settings.layers, norm="group")
-
-
-def _difference(ctx: Context, config: AutoencoderConfig, side: tuple[int, int]) -> CombinedLoss:
-    """The losses on their device. Raises StageError where samples of `side` (height, width) are too small for them, or
-    for the discriminator."""
-    import torch
-
-    from stages.losses.combined import CombinedLoss
-    from stages.losses.lpips_weights import MissingWeights
-
-    if config.discriminator is not None and min(side) < (least := 3 * 2**config.discriminator.layers):
-        raise StageError(
-            f"discriminator: {config.discriminator.layers} layers take images of at least {least} pixels a side, got "
-            f"{min(side)}; use fewer layers, or a larger data.patch"
-        )
-    try:
-        difference = CombinedLoss(config.losses, value_range=(-1, 1), lpips=ctx.inputs.get("perceptual"))
-    except MissingWeights as error:
-        raise StageError(f"losses: {error}") from error
-    blank = torch.zeros(1, 3, *side)
-    try:
-        difference(blank, blank)
-    except ValueError as error:
-        raise StageError(f"losses: {error} (data.patch is in HR pixels)") from error
-    return difference.to(_device(ctx))

@@ -91,7 +91,7 @@ class TestTheTwoPhases:
         method = method_of(config)
         batch = first_batch(pairs, config)
         autoencoder, discriminator = method.networks["autoencoder"], method.networks["discriminator"]
-        method.autoencoder_losses(batch)["loss"].backward()
+        method.generator_losses(batch)["loss"].backward()
         assert all(p.grad is None and p.requires_grad for p in discriminator.parameters())
         assert all(p.grad is not None for p in autoencoder.parameters())
         autoencoder.zero_grad(set_to_none=True)
@@ -105,7 +105,7 @@ class TestTheTwoPhases:
         config = AutoencoderConfig(**{**TINY, "training": {"batch_size": 1}}, steps=1)
         method = method_of(config)
         batch = first_batch(pairs, config)
-        losses = method.autoencoder_losses(batch)
+        losses = method.generator_losses(batch)
         model, image = method.model, 2 * batch.hr - 1
         answer, quantised = model(image)
         code = model.codebook.weight[quantised.codes].permute(0, 3, 1, 2)
@@ -129,7 +129,7 @@ class TestTheTwoPhases:
         mean, variance = posterior.mean, posterior.log_variance.exp()
         nats = 0.5 * (mean**2 + variance - 1 - variance.log()).sum() / batch.hr.numel()
         with torch.no_grad():  # as in validation: nobody is heard
-            losses = method.autoencoder_losses(batch)
+            losses = method.generator_losses(batch)
         assert losses["loss"].item() == pytest.approx((losses["reconstruction"] + 0.5 * nats).item(), rel=1e-5)
         assert "adversarial" not in losses
         assert torch.equal(method.answer(batch)[0], method.answer(batch)[0])
@@ -163,9 +163,9 @@ class TestTheTwoPhases:
         config = AutoencoderConfig(**{**TINY, "network": SMALL}, steps=1)
         method = method_of(config)
         batch = first_batch(pairs, config)
-        plain = method.autoencoder_losses(batch)
+        plain = method.generator_losses(batch)
         method.model.compile(backend="eager")
-        compiled = method.autoencoder_losses(batch)
+        compiled = method.generator_losses(batch)
         assert compiled["adaptive_weight"].item() == pytest.approx(plain["adaptive_weight"].item(), rel=1e-5)
 
 
