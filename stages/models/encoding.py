@@ -42,14 +42,16 @@ def encode_pair(
 
     z0 is the latent of HR and z_y that of the enlarged LR (ResShift, arXiv 2307.12348, 3.1); no gradient. On the CPU
     a network encodes one image at a time: how it rounds depends on the size of its batch, and so each latent is a
-    function of its image alone.
+    function of its image alone. What goes in and what comes out lies in memory in the plain order, as a cache does,
+    because that too decides how sums are rounded.
     """
+    lr, hr = lr.contiguous(), hr.contiguous()
     with frozen_arithmetic(lr.device, precision):
         if not isinstance(autoencoder, nn.Module):
             return autoencoder.encode(2 * hr - 1), autoencoder.encode(enlarged(lr, scale))
         if lr.device.type == "cpu":
             firsts = [autoencoder.encode(2 * hr[i : i + 1] - 1) for i in range(len(hr))]
             lasts = [autoencoder.encode(enlarged(lr[i : i + 1], scale)) for i in range(len(lr))]
-            return torch.cat(firsts), torch.cat(lasts)
+            return torch.cat(firsts).contiguous(), torch.cat(lasts).contiguous()
         z0, zy = autoencoder.encode(torch.cat([2 * hr - 1, enlarged(lr, scale)])).float().chunk(2)
-    return z0, zy
+    return z0.contiguous(), zy.contiguous()

@@ -61,7 +61,7 @@ def test_every_sample_holds_the_latents_of_both_images_and_of_both_mirror_images
     stored, cached = SampleIndex.from_artifact(pairs, split="train"), index_of(latents, pairs, "train")
     assert len(cached) == len(stored) == 8
     for i in range(len(stored)):
-        lr, hr = (2 * to_image(image)[None] - 1 for image in stored.read_pair(i))
+        lr, hr = (2 * to_image(image)[None].contiguous() - 1 for image in stored.read_pair(i))
         for mirrored in (False, True):
             if mirrored:
                 lr, hr = lr.flip(-1), hr.flip(-1)
