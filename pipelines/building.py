@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipelines.artifact import Entry, Facets, Manifest
+from pipelines.assessment import Assessment, Identity, Outputs, Work, lineage_of
 from pipelines.canonical import Json, JsonObject
 from pipelines.errors import StoreError, UsageError
 from pipelines.events import Event
@@ -18,7 +19,6 @@ from pipelines.failure import Failure
 from pipelines.fitness import input_facets
 from pipelines.healing import drifted, first_difference, lost_bytes, readable_manifests
 from pipelines.ledger import needs_of
-from pipelines.plan import Assessment, Identity, Outputs, Work, lineage_of
 from pipelines.spec.model import StageSpec
 from pipelines.stage import Output, SourceFile
 from pipelines.store.keylog import Claim, Commit, compare_outputs

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipelines.artifact import Facets
+from pipelines.assessment import Identity
 from pipelines.errors import StageFailed
 from pipelines.inputs import InputArtifact
-from pipelines.plan import Identity
 from pipelines.spec.model import StageSpec
 from pipelines.store.store import Store
 

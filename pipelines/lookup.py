@@ -23,9 +23,9 @@ from pipelines.errors import UsageError
 from pipelines.stage import Artifact, Stage
 
 if TYPE_CHECKING:
+    from pipelines.assessment import Assessment
     from pipelines.graph import Graph
     from pipelines.inputs import StoredArtifact
-    from pipelines.plan import Assessment
     from pipelines.spec.model import Spec
     from pipelines.store.store import Store
 

@@ -9,94 +9,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, cast
 
 import pydantic
 
-from pipelines.artifact import Manifest
-from pipelines.canonical import JsonObject, NotCanonical, digest
+from pipelines.assessment import Assessment, Identity, Outputs, State, Work, lineage_of
+from pipelines.canonical import JsonObject, NotCanonical
 from pipelines.errors import Damaged, SharplineError, StageFailed, StoreError, UsageError
 from pipelines.failure import Failure
-from pipelines.fingerprint import CodeFingerprint, code_changes, fingerprint
+from pipelines.fingerprint import CodeFingerprint, fingerprint
 from pipelines.graph import Graph
 from pipelines.healing import changed_code, drifted, lost_bytes, whole_rows, words
 from pipelines.history import History
 from pipelines.inputs import InputArtifact, StoredArtifact
 from pipelines.keys import family, lineage, partition_key, source_identity, stage_key, stage_payload
-from pipelines.reasons import Reason, describe_input_change, diff_payloads, nearest
-from pipelines.sources import known_hashes, recall_listing
+from pipelines.reasons import Reason
+from pipelines.sources import known_hashes
 from pipelines.spec.model import Spec, StageSpec
-from pipelines.stage import Artifact, FieldRole, InputFacets, Listing, Partition, SourceFile, StageError
+from pipelines.stage import Artifact, FieldRole, InputFacets, Partition, SourceFile, StageError
 from pipelines.store.keylog import Commit, KeyState
 from pipelines.store.parts import PartRow
 from pipelines.store.store import Store
+from pipelines.why import why
 from pipelines.wording import some
-
-State: TypeAlias = Literal["cached", "run", "resume", "pending", "lost", "blocked"]
-
-Outputs: TypeAlias = Mapping[str, str]
-"""Artifact digests of one stage by output slot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Everything that is named by a stage's key, once its inputs are known."""
-
-    key: str
-    payload: JsonObject
-    family: str
-    lineage: str
-    inputs: Mapping[str, tuple[InputArtifact, ...]]
-    listings: Mapping[str, Listing]
-    code: CodeFingerprint
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """The units of a partitioned stage, and which of them the partition table already holds."""
-
-    partitions: tuple[Partition, ...]
-    keys: tuple[str, ...]
-    done: frozenset[str] = frozenset()
-
-    @property
-    def missing(self) -> tuple[int, ...]:
-        """Indexes of partitions that are yet to be built."""
-        return tuple(i for i, key in enumerate(self.keys) if key not in self.done)
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """The state of one stage and the reasons for it. `done` of `total` counts partitions or steps.
-
-    `failure` says more of what blocks a stage, where its own code does.
-    """
-
-    name: str
-    uses: str
-    state: State
-    reasons: tuple[Reason, ...] = ()
-    identity: Identity | None = None
-    outputs: Outputs | None = None
-    log: KeyState | None = None
-    work: Work | None = None
-    done: float | None = None
-    total: float | None = None
-    unit: str = ""
-    failure: Failure | None = None
-
-    def to_json(self) -> JsonObject:
-        return {
-            "stage": self.name,
-            "uses": self.uses,
-            "state": self.state,
-            "reasons": [reason.to_json() for reason in self.reasons],
-            "key": self.identity.key if self.identity else None,
-            "outputs": dict(self.outputs) if self.outputs else None,
-            "done": self.done,
-            "total": self.total,
-            "unit": self.unit,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +224,7 @@ class Planner:
         base = self._with_progress(stage, identity, base)
         if base.reasons and (fresh or base.state == "resume"):
             return base
-        return replace(base, reasons=(*base.reasons, *self._why(stage, identity)))
+        return replace(base, reasons=(*base.reasons, *why(self.store, self._history, stage, identity)))
 
     def _with_progress(self, stage: StageSpec, identity: Identity, base: Assessment) -> Assessment:
         if stage.stage.is_partitioned():
@@ -376,44 +311,6 @@ class Planner:
             return log.next_n
         return log.line if log else None
 
-    # -- reasons
-
-    def _why(self, stage: StageSpec, identity: Identity) -> list[Reason]:
-        candidates = self._history.candidates(stage.name)
-        payloads = [c.payload for c in candidates if c.key != identity.key]
-        chosen = nearest(identity.payload, payloads)
-        if chosen is None:
-            return [Reason("new", stage.name, None, None, "never built here", None)]
-        earlier = next(c for c in candidates if c.payload is chosen)
-        found = diff_payloads(chosen, identity.payload, lambda path: _where(stage, path))
-        return [self._refined(stage, identity, earlier.files, reason) for reason in found]
-
-    def _refined(self, stage: StageSpec, identity: Identity, files: Mapping[str, str], reason: Reason) -> Reason:
-        """Say what lies behind a changed digest: entries of an input, names of a listing, files of the code."""
-        if reason.kind == "code" and files:
-            changed = code_changes(files, identity.code.files)
-            return replace(reason, text=f"code: {some(changed) if changed else 'the stage contract itself'}")
-        if reason.kind == "input" and isinstance(reason.before, str) and isinstance(reason.after, str):
-            change = describe_input_change(self._manifest(reason.before), self._manifest(reason.after))
-            slot = reason.path.removeprefix("inputs.")
-            return replace(reason, text=f"{slot}: {change}") if change else reason
-        if reason.kind == "source" and reason.path.endswith("signature"):
-            return self._describe_listing(identity, reason)
-        return reason
-
-    def _describe_listing(self, identity: Identity, reason: Reason) -> Reason:
-        from pipelines.reasons import describe_listing_change
-
-        name = reason.path.split(".")[-2]
-        before = recall_listing(self.store, str(reason.before))
-        after = identity.listings.get(name)
-        if before is None or after is None:
-            return reason
-        return replace(reason, text=f"{name}: {describe_listing_change(before, after)}")
-
-    def _manifest(self, digest: str) -> Manifest | None:
-        return self.store.trees.get(digest) if self.store.trees.has(digest) else None
-
 
 def horizon(config: pydantic.BaseModel) -> int | None:
     """The value of a trainer's `Extendable` field (how many steps in all), or None where there is none."""
@@ -450,11 +347,6 @@ def _ranks_in_key(stage: StageSpec) -> int:
     return ranks if all(output.reproducible for output in outputs.values()) else 1
 
 
-def lineage_of(identity: Identity, generation: int | None) -> str:
-    """Where trainer state lives: a rebuild starts its own line, so that it cannot resume what it replaces."""
-    return identity.lineage if generation is None else digest([identity.lineage, "rebuild", generation])
-
-
 def _key(assessment: Assessment) -> str:
     assert assessment.identity is not None
     return assessment.identity.key
@@ -478,10 +370,3 @@ def _refuse_twins(stage: StageSpec, partitions: Sequence[Partition]) -> None:
     twice, count = Counter(part.id for part in partitions).most_common(1)[0]
     if count > 1:
         raise StageFailed(f"{stage.name}: {stage.uses} made two partitions called {twice!r}; ids must differ")
-
-
-def _where(stage: StageSpec, path: str) -> str | None:
-    location = stage.where(path)
-    if location is None:
-        return None
-    return str(location) if location.is_override else f"{location.file}:{location.line}"

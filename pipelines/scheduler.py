@@ -8,40 +8,34 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
-from pipelines.background import Background, settle
-from pipelines.building import Building, Drive, Unit
-from pipelines.canonical import Json, JsonObject
+from pipelines.assessment import Assessment
+from pipelines.building import Building, Drive
+from pipelines.canonical import JsonObject
 from pipelines.errors import LeaseHeld, StoreError
-from pipelines.events import Event
 from pipelines.executors.base import Executor
 from pipelines.executors.context import hint_name
-from pipelines.executors.stopping import GRACE, ask_to_stop
+from pipelines.executors.stopping import GRACE
 from pipelines.executors.task import Outcome
 from pipelines.failure import Failure
-from pipelines.fitness import refuse_unfit_inputs
+from pipelines.flight import Flight, Means
 from pipelines.history import History
-from pipelines.ledger import Ledger, needs_of
-from pipelines.plan import Assessment, Outputs, Planner, Work, concerned, needs_unselected
-from pipelines.sources import hash_sources
-from pipelines.spec.model import StageSpec
-from pipelines.stage import SourceFile
+from pipelines.ledger import needs_of
+from pipelines.parting import part
+from pipelines.plan import Planner, concerned, needs_unselected
+from pipelines.preparing import Preparing
+from pipelines.standing import SETTLED, StageState, Standings, Status
 from pipelines.store.heartbeat import Liveness
 from pipelines.store.keylog import Claim, Holder
 
-log = logging.getLogger("sharpline.scheduler")
+__all__ = ["SETTLED", "Options", "Scheduler", "Services", "StageState", "Status"]
 
-Status: TypeAlias = Literal["waiting", "held", "preparing", "building", "built", "reused", "failed", "skipped"]
-SETTLED: frozenset[Status] = frozenset({"built", "reused", "failed", "skipped"})
+log = logging.getLogger("sharpline.scheduler")
 
 WAIT = 0.25  # seconds to wait for an outcome before looking at leases and live progress
 LOOK = 1.0  # seconds between looks at leases, ours and others', and at live progress
-PREPARED_AT_ONCE = 4  # stages whose sources are hashed side by side
 
-Prepared: TypeAlias = tuple[Mapping[str, tuple[SourceFile, ...]], Work | None]
 STOPPED = "the run stopped after a failure; what was finished is kept"
 
 
@@ -64,16 +58,6 @@ class Services:
     alive: Callable[[], object]
 
 
-@dataclass(slots=True)
-class StageState:
-    """Where one stage of this run stands."""
-
-    status: Status = "waiting"
-    outputs: Outputs | None = None
-    assessment: Assessment | None = None
-    because: str = ""
-
-
 class Scheduler:
     """Builds the selected stages of a planner's spec. Each of `services` is called at most once."""
 
@@ -81,19 +65,26 @@ class Scheduler:
         self._drive, self._planner, self._options = drive, planner, options
         self._services, self._holder = services, holder
         self._alive = False
-        self._executor: Executor | None = None
-        self._ledger: Ledger | None = None
+        self._flight = Flight(services.executor, self._refuse_hopeless)
+        self._preparing = Preparing(drive.store, planner)
         self._history = History(drive.store, planner.spec.name)
         self._liveness = Liveness(drive.store)
         self._buildings: dict[str, Building] = {}
-        self._preparing: dict[str, Future[Prepared]] = {}
-        self._units: dict[int, tuple[Building, Unit]] = {}
-        self._background = Background(PREPARED_AT_ONCE)
         self._looked = 0.0
         self._progress: dict[str, JsonObject] = {}
         self._stopping = False
         self._order = concerned(planner.graph, options.selected)
-        self.stages: dict[str, StageState] = {name: StageState() for name in self._order}
+        self._standings = Standings(drive, self._history, self._order)
+
+    @property
+    def stages(self) -> Mapping[str, StageState]:
+        """Where each stage stands, by name."""
+        return self._standings.stages
+
+    @property
+    def counts(self) -> Mapping[Status, int]:
+        """How many stages stand where."""
+        return self._standings.counts
 
     def run(self) -> None:
         """Go on until every stage is settled. Raises LeaseHeld when waiting was refused; cleans up on the way out.
@@ -106,7 +97,7 @@ class Scheduler:
                 self._collect()
                 self._look_around()
         except KeyboardInterrupt:
-            self._part()
+            part(self._flight, self._buildings, self._options.grace, self._standings, self._ended, self._drop)
             raise
         finally:
             self._close()
@@ -122,11 +113,11 @@ class Scheduler:
                 if self.stages[name].status == "waiting" and self._advance(name):
                     progress = True
         self._finish_preparing()
-        return all(state.status in SETTLED for state in self.stages.values())
+        return self._standings.settled
 
     def _advance(self, name: str) -> bool:
         upstream = {u: self.stages[u] for u in self._planner.graph.upstream(name)}
-        if any(state.status not in SETTLED for state in upstream.values()):
+        if not all(state.settled for state in upstream.values()):
             return False
         missing = [u for u, state in upstream.items() if state.outputs is None]
         unchosen = [u for u in missing if not self._selected(u)]
@@ -134,10 +125,10 @@ class Scheduler:
             self._fail(name, Failure("user", "NotSelected", needs_unselected(name, unchosen)))
             return True
         if missing:
-            self._skip(name, f"needs {', '.join(missing)}, which did not finish")
+            self._standings.skip(name, f"needs {', '.join(missing)}, which did not finish")
             return True
         if self._stopping:
-            self._skip(name, STOPPED)
+            self._standings.skip(name, STOPPED)
             return True
         return self._decide(name, self._assess(name))
 
@@ -146,10 +137,10 @@ class Scheduler:
 
     def _decide(self, name: str, assessment: Assessment) -> bool:
         if assessment.state == "cached":
-            self._reuse(name, assessment)
+            self._standings.reuse(name, assessment)
             return True
         if not self._selected(name):
-            self._skip(name, "not selected, and not built yet")
+            self._standings.skip(name, "not selected, and not built yet")
             return True
         if assessment.state in ("lost", "blocked"):
             text = "; ".join(reason.text for reason in assessment.reasons)
@@ -157,22 +148,8 @@ class Scheduler:
             return True
         return self._try_claim(name)
 
-    def _reuse(self, name: str, assessment: Assessment) -> None:
-        assert assessment.identity is not None
-        assert assessment.outputs is not None
-        state = self.stages[name]
-        state.status, state.outputs, state.assessment = "reused", assessment.outputs, assessment
-        self._history.record(name, assessment.identity.key)
-        self._emit("stage.reused", name, key=assessment.identity.key, outputs=dict(assessment.outputs))
-
-    def _skip(self, name: str, because: str) -> None:
-        state = self.stages[name]
-        state.status, state.because = "skipped", because
-        self._emit("stage.skipped", name, because=because)
-
     def _fail(self, name: str, failure: Failure) -> None:
-        self.stages[name].status = "failed"
-        self._emit("stage.failed", name, partition=None, error=failure.to_json(), log="")
+        self._standings.fail(name, failure)
         self._stop_after_failure()
 
     # -- claims
@@ -207,7 +184,7 @@ class Scheduler:
         """Somebody else has committed meanwhile."""
         assessment = self._assess(name)
         if assessment.state == "cached":
-            self._reuse(name, assessment)
+            self._standings.reuse(name, assessment)
             return True
         self.stages[name].status = "waiting"
         return False
@@ -228,7 +205,8 @@ class Scheduler:
         stage = self._planner.spec.stages[name]
         only = self._options.partitions.get(name)
         self._buildings[name] = Building(self._drive, stage, assessment, claim, only)
-        self._prepare(name, stage, assessment)
+        self.stages[name].status = "preparing"
+        self._preparing.start(stage, assessment)
         return True
 
     def _assess(self, name: str) -> Assessment:
@@ -244,45 +222,23 @@ class Scheduler:
             raise LeaseHeld(f"{name}: {who} builds the same key {key[:15]}…; wait for it, or run without --no-wait")
         if self.stages[name].status != "held":
             self.stages[name].status = "held"
-            self._emit("stage.waiting", name, key=key, holder=who)
+            self._standings.emit("stage.waiting", name, key=key, holder=who)
             return True
         return False
 
-    # -- preparation: hashing sources and making partitions may take long, so the loop goes on meanwhile
-
-    def _prepare(self, name: str, stage: StageSpec, assessment: Assessment) -> None:
-        self.stages[name].status = "preparing"
-        if assessment.identity is not None and assessment.identity.listings:
-            self._preparing[name] = self._background.submit(name, lambda: self._units_of(stage, assessment))
-            return
-        done: Future[Prepared] = Future()
-        settle(done, lambda: self._units_of(stage, assessment))
-        self._preparing[name] = done
-
-    def _units_of(self, stage: StageSpec, assessment: Assessment) -> Prepared:
-        assert assessment.identity is not None
-        refuse_unfit_inputs(self._drive.store, stage, assessment.identity)
-        earlier = self._planner.earlier_signatures(stage.name)
-        sources = hash_sources(self._drive.store, stage.stage, stage.config, assessment.identity.listings, earlier)
-        if not stage.stage.is_partitioned():
-            return sources, None
-        work = assessment.work or self._planner.work(stage, assessment.identity, sources, assessment)
-        return sources, work
+    # -- preparation
 
     def _finish_preparing(self) -> None:
-        for name in [n for n, future in self._preparing.items() if future.done()]:
-            future = self._preparing.pop(name, None)
-            if future is None:  # a failure of another stage has just ended this one
-                continue
+        for name, prepared in self._preparing.ended():
             building = self._buildings[name]
-            error = future.exception()
+            error = prepared.exception()
             if error is None:
-                executor, ledger = self._means()  # no executor, no run: what this raises ends it
+                executor, ledger = self._flight.means  # no executor, no run: what this raises ends it
                 if name not in self._buildings:  # another stage was refused
                     continue
                 try:
                     ledger.refuse_infeasible(name, building.needs, executor.name)
-                    building.begin(*future.result())
+                    building.begin(*prepared.result())
                 except Exception as refused:
                     error = refused
             if error is not None:
@@ -292,23 +248,16 @@ class Scheduler:
             self.stages[name].status = "building"
             self._conclude(name, building)
 
-    def _means(self) -> tuple[Executor, Ledger]:
-        """The executor and the account of its resources, from the first unit on."""
-        if self._executor is None or self._ledger is None:
-            self._executor = self._services.executor()
-            self._ledger = Ledger(self._executor.capacity(), self._executor.nodes())
-            self._refuse_hopeless(self._executor.name, self._ledger)
-        return self._executor, self._ledger
-
-    def _refuse_hopeless(self, where: str, ledger: Ledger) -> None:
+    def _refuse_hopeless(self, means: Means) -> None:
         """Fail, before the first unit starts, the stages that could never run here: not after hours of other work.
 
         One that was built before may yet be found in the store, so it is refused when its turn has come.
         """
+        executor, ledger = means
         for name in self._order:
             if self.stages[name].status != "waiting" or not self._selected(name) or self._history.candidates(name):
                 continue
-            short = ledger.shortage(name, needs_of(self._planner.spec.stages[name].resources), where)
+            short = ledger.shortage(name, needs_of(self._planner.spec.stages[name].resources), executor.name)
             if short is not None:
                 self._fail(name, Failure("user", "StageError", f"{short[0]}; {short[1]}"))
 
@@ -320,32 +269,21 @@ class Scheduler:
             building = self._buildings.get(name)
             if building is None or self.stages[name].status != "building":
                 continue
-            while (unit := building.next_unit()) is not None and self._start(building, unit):
+            while (unit := building.next_unit()) is not None and self._flight.start(building, unit):
                 pass
 
-    def _start(self, building: Building, unit: Unit) -> bool:
-        executor, ledger = self._means()
-        if not ledger.take(unit.needs):
-            return False
-        ticket = executor.submit(building.task(unit), unit.needs)
-        building.started(unit, ticket)
-        self._units[ticket] = (building, unit)
-        return True
-
     def _collect(self) -> None:
-        if self._executor is None or not self._units:
-            if not all(state.status in SETTLED for state in self.stages.values()):
+        if not self._flight:
+            if not self._standings.settled:
                 time.sleep(0.02 if self._preparing else WAIT)
             return
-        for ticket, outcome in self._executor.wait(WAIT):
+        for ticket, outcome in self._flight.wait(WAIT):
             self._ended(ticket, outcome)
 
     def _ended(self, ticket: int, outcome: Outcome) -> None:
-        found = self._units.pop(ticket, None)
-        if found is None:
+        building = self._flight.land(ticket)
+        if building is None:
             return
-        building, unit = found
-        self._means()[1].give(unit.needs)
         try:
             building.ended(ticket, outcome)
         except Exception as error:  # of `outputs`, of the store: it is this stage that cannot be committed
@@ -357,21 +295,20 @@ class Scheduler:
         state = self.stages[name]
         if building.result is not None:
             building.close(release=False)
-            state.status, state.outputs = "built", building.result
-            self._history.record(name, building.identity.key)
+            self._standings.built(name, building.identity.key, building.result)
         elif building.superseded:
             building.close(release=False)
             state.status = "waiting"
         elif building.partial:
             building.close(release=True)
             done, total = building.built_of_all
-            self._skip(name, f"{done} of {total} partitions are built; the others were not asked for")
+            self._standings.skip(name, f"{done} of {total} partitions are built; the others were not asked for")
         elif building.failure is not None and building.idle:
             building.close(release=True)
             state.status = "failed"
         elif self._stopping and building.idle:
             self._drop(name)
-            self._skip(name, STOPPED)
+            self._standings.skip(name, STOPPED)
         if state.status not in ("building", "preparing"):
             self._buildings.pop(name, None)
         if building.failure is not None:
@@ -379,9 +316,7 @@ class Scheduler:
 
     def _drop(self, name: str) -> None:
         """Give up a building that has nothing running."""
-        future = self._preparing.pop(name, None)
-        if future is not None:
-            future.cancel()
+        self._preparing.drop(name)
         self._buildings.pop(name).close(release=True)
 
     def _stop_after_failure(self) -> None:
@@ -389,13 +324,13 @@ class Scheduler:
         if self._options.keep_going or self._stopping:
             return
         self._stopping = True
-        for name in [n for n, state in self.stages.items() if state.status == "held"]:
-            self._skip(name, STOPPED)
+        for name in self._standings.having("held"):
+            self._standings.skip(name, STOPPED)
         for name, building in list(self._buildings.items()):
             building.stop()
             if building.idle and building.failure is None:
                 self._drop(name)
-                self._skip(name, STOPPED)
+                self._standings.skip(name, STOPPED)
 
     # -- leases and live progress
 
@@ -422,9 +357,7 @@ class Scheduler:
     def _lost_claim(self, name: str, building: Building) -> None:
         """Somebody took over while we were asleep: stop our units and wait for their result."""
         for ticket in building.tickets:
-            executor, ledger = self._means()
-            executor.cancel(ticket)
-            ledger.give(self._units.pop(ticket)[1].needs)
+            self._flight.cancel(ticket)
         building.superseded = True
         self._drop(name)
         self.stages[name].status = "waiting"
@@ -436,63 +369,19 @@ class Scheduler:
         hint = attempt.hint(hint_name(None))
         if hint is not None and hint != self._progress.get(name):
             self._progress[name] = hint
-            self._emit("stage.progress", name, partition=None, **{k: hint.get(k) for k in ("done", "total", "unit")})
+            told = {k: hint.get(k) for k in ("done", "total", "unit")}
+            self._standings.emit("stage.progress", name, partition=None, **told)
 
     # -- end
 
-    def _part(self) -> None:
-        """Let the units that look at `ctx.stopping` save, end all others at once, and take what still comes."""
-        for building in self._buildings.values():
-            building.stop()
-        for ticket, (building, unit) in list(self._units.items()):
-            if not self._ask_to_stop(building, unit):
-                self._means()[0].cancel(self._forget(ticket))
-        until = time.monotonic() + self._options.grace
-        while self._units and (left := until - time.monotonic()) > 0:
-            for ticket, outcome in self._means()[0].wait(min(WAIT, left)):
-                self._parted(ticket, outcome)
-
-    def _ask_to_stop(self, building: Building, unit: Unit) -> bool:
-        name, grace = building.stage.name, self._options.grace
-        if unit.kind != "run" or not grace:
-            return False
-        try:
-            if ask_to_stop(self._drive.store.attempt(building.identity.key, building.claim.attempt)):
-                self._emit("stage.stopping", name, seconds=grace)
-                return True
-        except StoreError as error:  # it could not save there either
-            log.warning("%s: could not be asked to stop: %s", name, error)
-        return False
-
-    def _forget(self, ticket: int) -> int:
-        del self._units[ticket]
-        return ticket
-
-    def _parted(self, ticket: int, outcome: Outcome) -> None:
-        failure = outcome.failure
-        if failure is None or not failure.interrupted or ticket not in self._units:
-            self._ended(ticket, outcome)
-            return
-        name = self._units.pop(ticket)[0].stage.name
-        self._drop(name)
-        self._skip(name, f"interrupted: {failure.message}")
-
-    def _emit(self, kind: str, stage: str, **data: Json) -> None:
-        payload: JsonObject = dict(data)
-        self._drive.emit(Event(kind, stage, payload))
-
     def _close(self) -> None:
-        for future in self._preparing.values():
-            future.cancel()
+        self._preparing.drop_all()
         try:
-            if self._executor is not None:
-                for ticket in list(self._units):
-                    self._executor.cancel(ticket)
+            self._flight.cancel_all()
             for name in self._order:
                 self._let_go(name)
         finally:
-            if self._executor is not None:
-                self._executor.close()
+            self._flight.close()
 
     def _let_go(self, name: str) -> None:
         """Give back the claim of an unsettled stage, also one that an interrupt overtook before it was built upon."""
@@ -500,15 +389,7 @@ class Scheduler:
         try:
             if building is not None:
                 building.close(release=True)
-            elif self._alive and self.stages[name].status not in SETTLED and assessment and assessment.identity:
+            elif self._alive and not self.stages[name].settled and assessment and assessment.identity:
                 self._drive.store.key_log(assessment.identity.key).release_of(self._holder)
         except StoreError as error:  # others will see it from our heartbeat, which ends
             log.warning("%s: its claim could not be given back: %s", name, error)
-
-    @property
-    def counts(self) -> Mapping[Status, int]:
-        """How many stages stand where."""
-        totals: dict[Status, int] = {}
-        for state in self.stages.values():
-            totals[state.status] = totals.get(state.status, 0) + 1
-        return totals

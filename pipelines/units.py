@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
+from pipelines.assessment import Identity
 from pipelines.canonical import JsonObject
 from pipelines.executors.task import Needs, Task
 from pipelines.fingerprint import package_fingerprint
 from pipelines.libraries import library_versions
-from pipelines.plan import Identity
 from pipelines.spec.model import StageSpec
 from pipelines.store.store import Store
 

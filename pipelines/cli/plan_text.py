@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from pipelines.plan import Assessment, Plan, State
+from pipelines.assessment import Assessment, State
+from pipelines.plan import Plan
 
 MARKS: dict[State, str] = {"cached": "✓", "run": "●", "resume": "↻", "pending": "○", "lost": "✗", "blocked": "✗"}
 MOST_REASONS = 12  # a changed preset can differ in dozens of values: the rest is counted

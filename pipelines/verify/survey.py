@@ -9,8 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pipelines.artifact import Entry, Manifest
+from pipelines.assessment import Assessment, Identity, Outputs
 from pipelines.errors import Damaged, SharplineError
-from pipelines.plan import Assessment, Identity, Outputs, Planner
+from pipelines.plan import Planner
 from pipelines.sources import known_hashes
 from pipelines.stage import Partition, StageError
 from pipelines.store.keylog import Commit, DamagedRecord
