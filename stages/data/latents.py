@@ -4,12 +4,14 @@ A shard is a safetensors file of one tensor ``latents`` [n, variants, 2, C, H, W
 mirrored left to right if the cache has mirror images), then z0 and z_y. Its one metadata entry ``keys`` names the
 samples in order, one a line. So all of a sample in one variant lies together and is read by one positioned read; the
 place of sample n follows from the header, and ``index.parquet`` holds it (key, shard, offset and size of all its
-variants). Shape and type are facets of the artifact.
+variants, and the CRC-32 of each: numbers of a tensor would hide a wrong bit, where a PNG does not decode). Shape and
+type are facets of the artifact.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
 TYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SAFETENSORS: Final = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-COLUMNS: Final = {"key": "string", "shard": "string", "offset": "int64", "size": "int64"}
+CHECKS: Final = ("crc32", "crc32_mirrored")
+"""Of a sample as it is, and of its mirror image where there is one."""
+COLUMNS: Final = {"key": "string", "shard": "string"} | dict.fromkeys(("offset", "size", *CHECKS), "int64")
 
 
 class LatentWriter:
@@ -46,11 +50,15 @@ class LatentWriter:
         self.start = 8 + len(head)
         self._file = path.open("wb")
         self._file.write(len(head).to_bytes(8, "little") + head)
+        self._checks: list[dict[str, int]] = []
 
     def add(self, latents: Tensor) -> None:
         """Append samples: [b, variants, 2, C, H, W], any float type on any device, rounded to the shard's."""
         plain = latents.to("cpu", self.dtype).contiguous()
-        self._file.write(plain.view(torch.uint8).numpy().data)
+        for sample in plain:
+            parts = [variant.view(torch.uint8).numpy().data for variant in sample]
+            self._file.writelines(parts)
+            self._checks.append(dict(zip(CHECKS, map(zlib.crc32, parts), strict=False)))
 
     def close(self) -> list[dict[str, Any]]:
         """The rows of the index (:data:`COLUMNS`). Raises ValueError when samples are missing or too many."""
@@ -61,8 +69,8 @@ class LatentWriter:
         places = range(self.start, expected, self.size)
         name = self.path.name
         return [
-            {"key": key, "shard": name, "offset": offset, "size": self.size}
-            for key, offset in zip(self.keys, places, strict=True)
+            {"key": key, "shard": name, "offset": offset, "size": self.size, **checks}
+            for key, offset, checks in zip(self.keys, places, self._checks, strict=True)
         ]
 
 
@@ -117,7 +125,7 @@ class LatentIndex:
     def read(self, i: int, mirrored: bool = False) -> Tensor:
         """(z0, z_y) of pair `i`, or of its mirror image: [2, C, H, W] as stored.
 
-        Raises StageError for mirror images that the cache lacks, and for a shard that ends too early.
+        Raises StageError for mirror images that the cache lacks, and for bytes that are not those that were written.
         """
         if mirrored and self.variants == 1:
             raise StageError(f"{self.artifact.label} has no mirror images; encode with mirrored: true")
@@ -126,4 +134,9 @@ class LatentIndex:
         offset = int(self.offsets[row]) + (size if mirrored else 0)
         shard, key = str(self.table["shard"][row]), str(self.table["key"][row])
         data = self.files.read(shard, offset, size, f"the latents of {key}")
+        if zlib.crc32(data) != self.table[CHECKS[mirrored]][row].as_py():
+            raise StageError(
+                f"{self.artifact.label}: the latents of {key} in {shard} are damaged; `sharpline repair` makes {shard} "
+                "again"
+            )
         return torch.frombuffer(bytearray(data), dtype=self.dtype).view(2, *self.shape)

@@ -125,12 +125,9 @@ class Distillation(Stage):
             "sampler": {"kind": "one-step", "steps": 1},
         }
         save_model(out, student.family, student.constructor, weights, card)
-        seen |= trained_on(teacher)
         if "autoencoder" in teacher.manifest.refs:
-            autoencoder = teacher.ref("autoencoder")
-            out.ref("autoencoder", autoencoder)
-            seen |= trained_on(autoencoder)
-        save_provenance(out, seen)
+            out.ref("autoencoder", teacher.ref("autoencoder"))
+        save_provenance(out, seen | trained_on(teacher))
         out.facet(scale=student.scale, latent_space=student.autoencoder.space)
 
 

@@ -131,7 +131,11 @@ def save_provenance(out: OutputWriter, sources: Iterable[str]) -> None:
 
 
 def trained_on(artifact: Artifact) -> set[str]:
-    """The source digests in a model's provenance; empty when it states none."""
-    if not any(entry.name == "provenance.json" for entry in artifact.manifest.entries):
-        return set()
-    return set(json.loads(artifact.read("provenance.json"))["sources"])
+    """The source digests in the provenance of a model and of what it refers to (its autoencoder).
+
+    Empty where none is stated, as of weights from outside.
+    """
+    seen = set[str]()
+    if any(entry.name == "provenance.json" for entry in artifact.manifest.entries):
+        seen |= set(json.loads(artifact.read("provenance.json"))["sources"])
+    return seen.union(*(trained_on(artifact.ref(role)) for role in artifact.manifest.refs))

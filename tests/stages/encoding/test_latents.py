@@ -176,6 +176,22 @@ def test_a_changed_shard_of_the_pairs_is_all_that_is_encoded_again(tmp_path, aut
     assert not three & keys(tmp_path / "w", before, autoencoder_artifact(tmp_path / "vq", tiny_vq(1)))
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_one_wrong_bit_is_found_when_its_sample_is_read_and_no_other(tmp_path, pairs, autoencoder, mirrored):
+    latents = encode(tmp_path, pairs, autoencoder)
+    index = index_of(latents, pairs)
+    row = int(index.rows[0])
+    shard = latents.open(str(index.table["shard"][row]))
+    data = bytearray(shard.read_bytes())
+    data[int(index.offsets[row]) + mirrored * 2 * 3 * 8 * 8 * 4 + 5] ^= 1  # of a mantissa: as good a number as before
+    shard.write_bytes(data)
+    key = str(index.table["key"][row])
+    with pytest.raises(StageError, match=rf"the latents of {key} in {shard.name} are damaged; `sharpline repair`"):
+        index.read(0, mirrored)
+    index.read(0, not mirrored)
+    index.read(1, mirrored)
+
+
 # ---------------------------------------------------------------- in a store
 
 SPEC = """
@@ -218,5 +234,5 @@ def test_kill_9_in_the_middle_of_a_shard_loses_that_shard_and_changes_no_byte(tm
 
 def test_nothing_of_the_index_depends_on_the_machine(tmp_path, pairs, autoencoder):
     table = encode(tmp_path, pairs, autoencoder).table()
-    assert table.column_names == ["key", "shard", "offset", "size"]
+    assert table.column_names == ["key", "shard", "offset", "size", "crc32", "crc32_mirrored"]
     assert np.all(np.asarray(table["size"]) == 2 * 2 * 3 * 8 * 8 * 4)

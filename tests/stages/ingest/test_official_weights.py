@@ -13,20 +13,21 @@ import torch
 from safetensors.torch import save_file
 
 from pipelines.graph import build_graph
-from pipelines.stage import StageError
+from pipelines.stage import Output, StageError
 from stages.data.pixels import decode_rgb
+from stages.data.samples import SampleIndex
 from stages.evaluation.evaluate import Evaluate
 from stages.inference.upscale import Upscale
 from stages.ingest.images import IngestImages
 from stages.ingest.weights import ImportWeights
 from stages.methods.resshift import TrainResShift
 from stages.models.kl import KLAutoencoder
-from stages.models.registry import load_autoencoder, load_model, read_card
+from stages.models.registry import load_autoencoder, load_model, read_card, save_provenance
 from stages.models.resshift import ResShiftModel
 from stages.models.swin import WindowAttention
 from stages.models.vq import VQAutoencoder
 from stages.models.weights import read_weights
-from tests.support.harness import FolderArtifact, run_stage
+from tests.support.harness import FolderArtifact, FolderWriter, run_stage
 from tests.support.photos import bundled
 from tests.support.published import compvis, filled, resshift, taesd
 from tests.support.specs import SpecFolder
@@ -147,6 +148,17 @@ def test_released_weights_and_their_autoencoder_are_a_whole_teacher(tmp_path, vq
     evaluated = run_stage(Evaluate, tmp_path / "e", {}, {"pairs": pairs, "models": [teacher]}).artifacts["metrics"]
     row = json.loads(evaluated.read("metrics.json"))["models"][f"resshift-{teacher.digest[:12]}"]
     assert (row["model"], row["evaluations"]) == (teacher.digest, steps)
+
+
+def test_photographs_that_its_autoencoder_has_seen_are_refused_for_evaluation(tmp_path, vq):
+    pairs = texture_pairs(tmp_path / "pairs", train=1, val=2)
+    writer = FolderWriter(tmp_path / "vq", Output("model", "", vq.facets), [vq])
+    for entry in vq.manifest.entries:
+        writer.keep(entry)
+    save_provenance(writer, SampleIndex.from_artifact(pairs, split="val").images[:1])
+    teacher = imported_teacher(tmp_path / "m", FolderArtifact("autoencoder", tmp_path / "vq", writer.manifest()))
+    with pytest.raises(StageError, match="was trained on 1 of the 2 source images of split val"):
+        run_stage(Evaluate, tmp_path / "e", {}, {"pairs": pairs, "models": [teacher]})
 
 
 def test_an_imported_teacher_enlarges_photographs(tmp_path, vq):
