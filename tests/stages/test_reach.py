@@ -25,6 +25,7 @@ REACH = {
         "stages/encoding", "stages/data", *NETWORKS, "stages/diffusion",
         "stages/sampling",
     },
+    "encode.one_step": {"stages/encoding", "stages/data", *NETWORKS, "stages/diffusion", "stages/sampling"},
     # Both open on-line pairs, which are rendered where they are read. Training holds its code as advice only, so an
     # edit of the engine shows as drift in its plan; what it does to pixels arrives with the pairs (their probe).
     "train.resshift": {
@@ -43,6 +44,21 @@ REACH = {
         "degrade", "degrade/operators",
     },
     "train.autoencoder": {  # models are built by family, so it reaches every family
+        "stages/methods", "stages/training", *NETWORKS, "stages/losses",
+        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
+        "degrade", "degrade/operators",
+    },
+    "train.edge_unet": {
+        "stages/methods", "stages/training", *NETWORKS,
+        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics", "stages/losses",
+        "degrade", "degrade/operators",
+    },
+    "train.edge_joint": {
+        "stages/methods", "stages/training", *NETWORKS,
+        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics", "stages/losses",
+        "degrade", "degrade/operators",
+    },
+    "train.edge_decoder": {
         "stages/methods", "stages/training", *NETWORKS, "stages/losses",
         "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
         "degrade", "degrade/operators",

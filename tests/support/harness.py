@@ -173,6 +173,7 @@ def run_stage(
     outputs = stage.outputs(typed, facets)
     sources = stage.hash_sources(typed, stage.list_sources(typed))
     refs = {a.digest: a for a in [*single.values(), *(a for v in many.values() for a in v)]}
+    refs |= {b.digest: b for a in [*refs.values()] if isinstance(a, FolderArtifact) for b in a.refs.values()}
 
     def context(name: str) -> FolderContext:
         taken = list(refs.values())
