@@ -1,7 +1,8 @@
 """Latent caches on disk: written once by ``encode.latents``, read by index in any order.
 
 A shard is a safetensors file of one tensor ``latents`` [n, variants, 2, C, H, W]: sample, variant (as it is, and
-mirrored left to right if the cache has mirror images), then z0 and z_y. Its one metadata entry ``keys`` names the
+mirrored left to right if the cache has mirror images), then z0 and z_y. Where a finished model's answers are kept
+(``encode.one_step``) they are one latent instead of two: the facet `parts`. Its one metadata entry ``keys`` names the
 samples in order, one a line. So all of a sample in one variant lies together and is read by one positioned read; the
 place of sample n follows from the header, and ``index.parquet`` holds it (key, shard, offset and size of all its
 variants, and the CRC-32 of each: numbers of a tensor would hide a wrong bit, where a PNG does not decode). Shape and
@@ -37,7 +38,7 @@ COLUMNS: Final = {"key": "string", "shard": "string"} | dict.fromkeys(("offset",
 
 
 class LatentWriter:
-    """Writes one shard, sample by sample. `shape` is (variants, 2, C, H, W) and `dtype` a name of :data:`TYPES`."""
+    """Writes one shard, sample by sample. `shape` is (variants, parts, C, H, W) and `dtype` a name of :data:`TYPES`."""
 
     def __init__(self, path: Path, keys: Sequence[str], shape: Sequence[int], dtype: str) -> None:
         self.path, self.keys, self.dtype = path, keys, TYPES[dtype]
@@ -53,7 +54,7 @@ class LatentWriter:
         self._checks: list[dict[str, int]] = []
 
     def add(self, latents: Tensor) -> None:
-        """Append samples: [b, variants, 2, C, H, W], any float type on any device, rounded to the shard's."""
+        """Append samples: [b, variants, parts, C, H, W], any float type on any device, rounded to the shard's."""
         plain = latents.to("cpu", self.dtype).contiguous()
         for sample in plain:
             parts = [variant.view(torch.uint8).numpy().data for variant in sample]
@@ -89,6 +90,7 @@ class LatentIndex:
     dtype: torch.dtype
     variants: int
     files: RangeReader
+    parts: int = 2
 
     @classmethod
     def of_pairs(cls, artifact: Artifact, keys: pyarrow.ChunkedArray) -> LatentIndex:
@@ -117,20 +119,21 @@ class LatentIndex:
             TYPES[facets["dtype"]],
             2 if facets["mirrored"] else 1,
             RangeReader(artifact),
+            facets.get("parts", 2),
         )
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def read(self, i: int, mirrored: bool = False) -> Tensor:
-        """(z0, z_y) of pair `i`, or of its mirror image: [2, C, H, W] as stored.
+        """(z0, z_y) of pair `i`, or of its mirror image: [2, C, H, W] as stored; [1, C, H, W] of a model's answers.
 
         Raises StageError for mirror images that the cache lacks, and for bytes that are not those that were written.
         """
         if mirrored and self.variants == 1:
             raise StageError(f"{self.artifact.label} has no mirror images; encode with mirrored: true")
         row = int(self.rows[i])
-        size = 2 * int(np.prod(self.shape)) * self.dtype.itemsize
+        size = self.parts * int(np.prod(self.shape)) * self.dtype.itemsize
         offset = int(self.offsets[row]) + (size if mirrored else 0)
         shard, key = str(self.table["shard"][row]), str(self.table["key"][row])
         data = self.files.read(shard, offset, size, f"the latents of {key}")
@@ -139,4 +142,4 @@ class LatentIndex:
                 f"{self.artifact.label}: the latents of {key} in {shard} are damaged; `sharpline repair` makes {shard} "
                 "again"
             )
-        return torch.frombuffer(bytearray(data), dtype=self.dtype).view(2, *self.shape)
+        return torch.frombuffer(bytearray(data), dtype=self.dtype).view(self.parts, *self.shape)

@@ -11,6 +11,7 @@ from pipelines.stage import (
     Facets,
     Input,
     InputFacets,
+    Json,
     JsonObject,
     Output,
     Partition,
@@ -48,7 +49,7 @@ class EncodeLatents(Stage):
     @classmethod
     def outputs(cls, config: LatentsConfig, inputs: InputFacets) -> Mapping[str, Output]:
         require_autoencoder(config.autoencoder, inputs)
-        pairs, trained = _one(inputs, "pairs"), _one(inputs, "autoencoder")
+        pairs, trained = one(inputs, "pairs"), one(inputs, "autoencoder")
         if pairs.get("online"):
             raise StageError(ONLINE)
         facets: Facets = {"role": "latents", "mirrored": config.mirrored, "dtype": config.dtype}
@@ -69,38 +70,46 @@ class EncodeLatents(Stage):
     def partitions(
         cls, config: LatentsConfig, inputs: Mapping[str, Artifact], sources: Mapping[str, Sequence[SourceFile]]
     ) -> Sequence[Partition]:
-        from stages.data.rules import is_online
-        from stages.data.samples import SampleIndex
-
-        pairs = inputs["pairs"]
-        if is_online(pairs):
-            raise StageError(ONLINE)
-        index = SampleIndex.from_artifact(pairs)
-        _refuse_sizes(index)
-        weights = inputs["autoencoder"].manifest.entries if "autoencoder" in inputs else ()
-        trained = tuple(
-            Read("autoencoder", entry.name, entry.sha256, entry.name, 0, entry.size)
-            for entry in weights
-            if entry.name in ("model.json", "weights.safetensors")
-        )
-        found = []
-        for counted in index.table["shard"].value_counts().to_pylist():
-            shard = pairs.manifest.entry(counted["values"])
-            reads = (Read("pairs", shard.name, shard.sha256, shard.name, 0, shard.size), *trained)
-            part = shard.name.removesuffix(".tar").removeprefix("shard-")
-            params: JsonObject = {"shard": shard.name, "scale": pairs.facets.get("scale")}
-            found.append(Partition(part, params, reads, float(counted["counts"])))
-        return sorted(found, key=lambda part: part.id)
+        return shards_of(inputs, "autoencoder")
 
     def run_partition(self, ctx: Context, partition: Partition) -> None:
-        from stages.encoding.encoder import encode_shard
+        from stages.encoding.encoder import PairEncoder, encode_shard
 
-        encode_shard(ctx, partition)
+        encode_shard(ctx, partition, PairEncoder)
 
     def finish(self, ctx: Context, parts: Sequence[PartitionResult]) -> None:
-        from stages.encoding.encoder import assemble
+        from stages.encoding.encoder import PairEncoder, assemble
 
-        assemble(ctx, parts)
+        assemble(ctx, parts, PairEncoder)
+
+
+def shards_of(inputs: Mapping[str, Artifact], slot: str, **params: Json) -> Sequence[Partition]:
+    """One partition for each shard of the input `pairs`, encoded by the model of `slot`, if one is connected.
+
+    `params` are what its bytes depend on besides. Raises StageError for pairs that cannot be cached.
+    """
+    from stages.data.rules import is_online
+    from stages.data.samples import SampleIndex
+
+    pairs = inputs["pairs"]
+    if is_online(pairs):
+        raise StageError(ONLINE)
+    index = SampleIndex.from_artifact(pairs)
+    _refuse_sizes(index)
+    weights = inputs[slot].manifest.entries if slot in inputs else ()
+    trained = tuple(
+        Read(slot, entry.name, entry.sha256, entry.name, 0, entry.size)
+        for entry in weights
+        if entry.name in ("model.json", "weights.safetensors")
+    )
+    found = []
+    for counted in index.table["shard"].value_counts().to_pylist():
+        shard = pairs.manifest.entry(counted["values"])
+        reads = (Read("pairs", shard.name, shard.sha256, shard.name, 0, shard.size), *trained)
+        part = shard.name.removesuffix(".tar").removeprefix("shard-")
+        settings: JsonObject = {"shard": shard.name, "scale": pairs.facets.get("scale"), **params}
+        found.append(Partition(part, settings, reads, float(counted["counts"])))
+    return sorted(found, key=lambda part: part.id)
 
 
 ONLINE = (
@@ -109,7 +118,7 @@ ONLINE = (
 )
 
 
-def _one(inputs: InputFacets, slot: str) -> Mapping[str, Any]:
+def one(inputs: InputFacets, slot: str) -> Mapping[str, Any]:
     found = inputs.get(slot)
     return found if isinstance(found, Mapping) else {}
 

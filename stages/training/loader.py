@@ -27,7 +27,7 @@ from stages.training.ranks import SOLO, Ranks, share_of
 
 @dataclass(frozen=True)
 class _Sample:
-    """A sample as it was read: `latents` [2, C, H, W] are (z0, z_y)."""
+    """A sample as it was read: `latents` [2, C, H, W] are (z0, z_y), [1, C, H, W] a model's answer."""
 
     lr: Pixels
     hr: Pixels | None
@@ -111,7 +111,7 @@ class PairLoader:
             due.samples,
             due.keys,
             self.noise,
-            (torch.stack([pair[0] for pair in latents]), torch.stack([pair[1] for pair in latents]))
+            (torch.stack([pair[0] for pair in latents]), torch.stack([pair[-1] for pair in latents]))
             if latents
             else None,
         )

@@ -17,9 +17,9 @@ class Batch:
     """Training pairs: `lr` [B, 3, h, w] and `hr` [B, 3, h*scale, w*scale], float32 RGB in [0, 1].
 
     `samples` are their global sample indices, the only names that `noise` may be drawn by; `keys` their
-    names in the data, for messages. `latents` are (z0, z_y) [B, C, H, W], float32 or half, where a cache holds them;
-    methods ask for them through `stages.methods.latents.latents_of`. With a cache HR may be left out. `step` counts
-    the steps before the one that the batch is for.
+    names in the data, for messages. `latents` are (z0, z_y) [B, C, H, W], float32 or half, where a cache holds them
+    (a model's answer twice, where it holds those); methods ask for them through `stages.methods.latents.latents_of`.
+    With a cache HR may be left out. `step` counts the steps before the one that the batch is for.
     """
 
     lr: Tensor
