@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import shlex
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pipelines.building import Drive
 from pipelines.canonical import Json, JsonObject
@@ -29,6 +30,8 @@ from pipelines.store.heartbeat import Heartbeat
 from pipelines.store.keylog import Holder
 from pipelines.store.runs import RunRecord
 from pipelines.store.store import Store
+
+ECHO: Final = 0.5  # seconds: two signals that come closer are one request
 
 RunStatus: TypeAlias = Literal["ok", "failed", "interrupted"]
 
@@ -247,12 +250,18 @@ def _report(store: Store, run_id: str) -> Path | None:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does. A second one no longer lets trainings save, a third waits for nothing."""
-    came = 0
+    """SIGTERM ends the run as Ctrl-C does. A second one no longer lets trainings save, a third waits for nothing.
+
+    What comes at once with another counts with it: `timeout`, and whoever passes signals on, sends each one twice.
+    """
+    came, counted = 0, -math.inf
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal came
-        came += 1
+        nonlocal came, counted
+        now = time.monotonic()
+        if now - counted < ECHO:
+            return
+        came, counted = came + 1, now
         if came > 1:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         raise KeyboardInterrupt

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.run import ExecutorChoice
+from pipelines.run import ECHO, ExecutorChoice
 from tests.support.cli import Sharpline, events
 from tests.support.workspace import Workspace
 
@@ -86,8 +86,19 @@ def test_a_unit_that_does_not_stop_is_ended_when_its_time_is_over_or_at_a_second
     process.send_signal(signal.SIGINT)
     while "stage.stopping" not in process.stdout.readline():
         pass
+    time.sleep(ECHO)  # sooner, it would be the same interrupt
     process.send_signal(signal.SIGINT)
     assert [e["because"] for e in ended(process, patient) if e["type"] == "stage.skipped"] == ["interrupted"]
+
+
+def test_a_signal_that_comes_twice_at_once_is_one_interrupt(tmp_path: Path) -> None:
+    work = workspace(tmp_path / "a", delay=0.05)
+    process = started(work)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    told = ended(process, work)
+    because = f"interrupted: saved after step {finished_steps(work)[-1]}"
+    assert [e["because"] for e in told if e["type"] == "stage.skipped"] == [because]
 
 
 def test_a_unit_that_never_looked_is_not_waited_for(tmp_path: Path) -> None:
