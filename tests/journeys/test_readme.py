@@ -41,11 +41,12 @@ def test_the_spec_is_valid_and_the_stage_runs_in_it(tmp_path: Path) -> None:
     assert sharpline.plan("portraits.yaml")["sharpness"]["state"] == "cached"
 
 
-@pytest.mark.parametrize("stage", ["pairs", "large"])
-def test_what_else_it_shows_fits_into_the_spec(stage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stages", [["pairs"], ["large"], ["official", "latents"], ["student"]], ids=" and ".join)
+def test_what_else_it_shows_fits_into_the_spec(stages: list[str], tmp_path: Path) -> None:
     copy_photos(tmp_path / "photos")
     spec = yaml.safe_load(blocks("yaml")[0])
-    spec["stages"] |= next(found for found in map(yaml.safe_load, blocks("yaml")) if stage in found)
+    for stage in stages:
+        spec["stages"] |= next(found for found in map(yaml.safe_load, blocks("yaml")) if stage in found)
     (tmp_path / "portraits.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     done = Sharpline(cwd=tmp_path)("validate", "portraits.yaml")
     assert done.code == 0, done.out
