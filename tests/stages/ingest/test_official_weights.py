@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipelines.graph import build_graph
-from pipelines.stage import Output, StageError
+from pipelines.stage import StageError
 from stages.data.pixels import decode_rgb
 from stages.data.samples import SampleIndex
 from stages.evaluation.evaluate import Evaluate
@@ -22,13 +22,14 @@ from stages.ingest.images import IngestImages
 from stages.ingest.weights import ImportWeights
 from stages.methods.resshift import TrainResShift
 from stages.models.kl import KLAutoencoder
-from stages.models.registry import load_autoencoder, load_model, read_card, save_provenance
+from stages.models.registry import load_autoencoder, load_model, read_card
 from stages.models.resshift import ResShiftModel
 from stages.models.swin import WindowAttention
 from stages.models.vq import VQAutoencoder
 from stages.models.weights import read_weights
-from tests.support.harness import FolderArtifact, FolderWriter, run_stage
+from tests.support.harness import FolderArtifact, run_stage
 from tests.support.photos import bundled
+from tests.support.provenance import having_seen
 from tests.support.published import compvis, filled, resshift, taesd
 from tests.support.specs import SpecFolder
 from tests.support.textures import texture_pairs
@@ -152,11 +153,8 @@ def test_released_weights_and_their_autoencoder_are_a_whole_teacher(tmp_path, vq
 
 def test_photographs_that_its_autoencoder_has_seen_are_refused_for_evaluation(tmp_path, vq):
     pairs = texture_pairs(tmp_path / "pairs", train=1, val=2)
-    writer = FolderWriter(tmp_path / "vq", Output("model", "", vq.facets), [vq])
-    for entry in vq.manifest.entries:
-        writer.keep(entry)
-    save_provenance(writer, SampleIndex.from_artifact(pairs, split="val").images[:1])
-    teacher = imported_teacher(tmp_path / "m", FolderArtifact("autoencoder", tmp_path / "vq", writer.manifest()))
+    seen = SampleIndex.from_artifact(pairs, split="val").images[:1]
+    teacher = imported_teacher(tmp_path / "m", having_seen(tmp_path / "vq", vq, seen))
     with pytest.raises(StageError, match="was trained on 1 of the 2 source images of split val"):
         run_stage(Evaluate, tmp_path / "e", {}, {"pairs": pairs, "models": [teacher]})
 

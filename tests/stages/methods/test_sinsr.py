@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from stages.data.samples import SampleIndex
 from stages.diffusion.noise import Noise
 from stages.methods.sinsr import DistillSinSR, SinSRConfig, SinSRMethod
-from stages.models.registry import load_model
+from stages.models.registry import load_model, trained_on
 from stages.models.resshift import ResShiftModel
 from tests.support.distillation import batch, distil, small_teacher, teacher
+from tests.support.provenance import having_seen
 
 
 def method(**changed) -> SinSRMethod:
@@ -70,3 +72,11 @@ def test_the_stage_makes_a_one_step_model_and_a_run_in_two_parts_the_same_bytes(
     assert isinstance(loaded, ResShiftModel)
     assert (loaded.evaluations(), loaded.noise_channels) == (1, 0)
     assert loaded.super_resolve(torch.rand(3, 5, 6)).shape == (3, 20, 24)
+
+
+def test_a_student_has_seen_what_its_teacher_has_seen(tmp_path):
+    pairs, trained = small_teacher(tmp_path / "data")
+    old = having_seen(tmp_path / "old", trained, ["0" * 64])
+    model = distil(DistillSinSR, tmp_path / "a", (pairs, old), 1, training={"batch_size": 2}).artifacts["model"]
+    own = SampleIndex.from_artifact(pairs, split="train").images
+    assert trained_on(model) == {*own, "0" * 64}
