@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from stages.models.attention import SpatialAttention
+from stages.models.norm import GroupNorm
 from stages.models.resample import Doubling, Halving
 from stages.models.unet import channels_inside
 
 
-def norm(channels: int, groups: int) -> nn.GroupNorm:
-    return nn.GroupNorm(groups, channels, eps=1e-6)
+def norm(channels: int, groups: int) -> GroupNorm:
+    return GroupNorm(groups, channels, eps=1e-6)
 
 
 class Block(nn.Module):
@@ -32,8 +33,10 @@ class Block(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv_in(silu(self.norm_in(x)))
-        out: Tensor = self.skip(x) + self.conv_out(silu(self.norm_out(h)))
+        h = self.conv_in(self.norm_in(x, activate=True))
+        h = self.conv_out(self.norm_out(h, activate=True))
+        skip = self.skip(x)
+        out: Tensor = skip + h if torch.is_grad_enabled() else h.add_(skip)  # this h has no other reader
         return out
 
 
@@ -89,7 +92,7 @@ class Encoder(nn.Module):
         h = self.stem(channels_inside(image))
         for level in self.levels:
             h = level(h)
-        out: Tensor = self.head(silu(self.norm(self.middle(h))))
+        out: Tensor = self.head(self.norm(self.middle(h), activate=True))
         return out
 
 
@@ -119,5 +122,5 @@ class Decoder(nn.Module):
         h = self.middle(self.stem(channels_inside(latent)))
         for level in reversed(self.levels):
             h = level(h)
-        out: Tensor = self.head(silu(self.norm(h)))
+        out: Tensor = self.head(self.norm(h, activate=True))
         return out

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
+from stages.models.biased_attention import BiasedAttention
+from stages.models.eager import by_hand
+from stages.models.norm import GroupNorm
 from stages.models.unet import group_norm, pointwise
 from stages.models.windows import relative_index, reorder, shift_penalty
 
@@ -35,11 +38,14 @@ class WindowAttention(nn.Module):
         length = self.window**2
         qkv = self.qkv(tokens.reshape(-1, length, tokens.shape[-1]))
         table = self.bias.index_select(0, relative_index(self.window, tokens.device))
-        bias = table.T.reshape(1, self.heads, length, length)
+        bias = table.T.reshape(self.heads, length, length)
+        penalty = None
         if self.shift:
-            bias = bias + shift_penalty(*size, self.window, self.shift, self.legacy, tokens.device)
-        by_hand = tokens.device.type == "cpu" and torch.is_grad_enabled()
-        attended = _attend_by_head(qkv, bias) if by_hand else _attend(qkv, bias)
+            penalty = shift_penalty(*size, self.window, self.shift, self.legacy, tokens.device)
+        if torch.is_grad_enabled() and by_hand(qkv):  # no fused kernel has a gradient for the bias there
+            attended = BiasedAttention.apply(qkv, bias.contiguous(), penalty)  # type: ignore[no-untyped-call]
+        else:
+            attended = _attend(qkv, bias[None] if penalty is None else bias + penalty)
         out: Tensor = self.out(attended).reshape(tokens.shape)
         return out
 
@@ -55,23 +61,6 @@ def _attend(qkv: Tensor, bias: Tensor) -> Tensor:
     mask = bias.reshape(1, windows * heads, length, length).to(qkv.dtype)
     out = scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return out.reshape(count, heads, length, -1).transpose(1, 2).reshape(count, length, -1)
-
-
-def _attend_by_head(qkv: Tensor, bias: Tensor) -> Tensor:
-    """The same where no fused kernel has a gradient for the bias: on CPUs.
-
-    Heads one by one are products of slices as they lie, with the bias as what is added to: nothing is copied.
-    """
-    (count, length, channels), (windows, heads) = qkv.shape, bias.shape[:2]
-    parts = torch.split(qkv, channels // (3 * heads), dim=-1)
-    scale = (channels // (3 * heads)) ** -0.5
-    found = []
-    for head in range(heads):
-        q, k, v = parts[head], parts[heads + head], parts[2 * heads + head]
-        start = bias[:, head].to(qkv.dtype).expand(count // windows, windows, length, length)
-        scores = torch.baddbmm(start.reshape(count, length, length), q, k.transpose(1, 2), alpha=scale)
-        found.append(scores.softmax(-1) @ v)
-    return torch.cat(found, dim=-1)
 
 
 class SwinBlock(nn.Module):
@@ -93,7 +82,7 @@ class SwinBlock(nn.Module):
         return tokens + pointwise(self.narrow, hidden)
 
 
-def _normed(norm: nn.GroupNorm, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+def _normed(norm: GroupNorm, tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """The norm of [B, C, H, W] on tokens [B, H * W, C], in any order."""
     image = tokens.reshape(len(tokens), *size, -1).permute(0, 3, 1, 2)
     out: Tensor = norm(image).permute(0, 2, 3, 1).flatten(1, 2)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from stages.models.config import check_swin
 from stages.models.resample import Doubling
@@ -128,5 +127,5 @@ class SwinUNet(nn.Module):
         h, skips, embedding = self._encode(x, condition, t, planes)
         for step in self.decoder:
             h = step(torch.cat([h, skips.pop()], dim=1), embedding)
-        out: Tensor = self.head(silu(self.norm(h)))
+        out: Tensor = self.head(self.norm(h, activate=True))
         return out

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, linear, scaled_dot_product_attention, silu
+from torch.nn.functional import interpolate, linear, scaled_dot_product_attention
+
+from stages.models.norm import GroupNorm
 
 
 def time_embedding(t: Tensor, size: int) -> Tensor:
@@ -30,8 +32,8 @@ def start_at_zero(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def group_norm(channels: int, groups: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(groups, channels), channels)
+def group_norm(channels: int, groups: int) -> GroupNorm:
+    return GroupNorm(math.gcd(groups, channels), channels)
 
 
 def pointwise(layer: nn.Conv2d, tokens: Tensor) -> Tensor:
@@ -75,9 +77,9 @@ class ResBlock(nn.Module):
         self.skip = Pointwise(inputs, outputs) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv_in(silu(self.norm_in(x)))
-        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = self.conv_out(silu(self.norm_out(h) * (1 + scale) + shift))
+        h = self.conv_in(self.norm_in(x, activate=True))
+        scale, shift = self.film(embedding).chunk(2, dim=1)
+        h = self.conv_out(self.norm_out(h, scale, shift, activate=True))
         out: Tensor = self.skip(x) + h
         return out
 
@@ -167,5 +169,5 @@ class UNet(nn.Module):
             h = torch.cat([up(interpolate(h, scale_factor=2.0, mode="nearest")), skips.pop()], dim=1)
             for block in blocks:  # type: ignore[attr-defined]
                 h = block(h, embedding)
-        out: Tensor = self.head(silu(self.norm(h)))
+        out: Tensor = self.head(self.norm(h, activate=True))
         return out
