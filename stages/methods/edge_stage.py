@@ -53,20 +53,18 @@ class EdgeStage(Stage):
         from stages.models.registry import save_model, save_provenance, trained_on
 
         out, images = ctx.out["model"], set(seen)
-        held = autoencoder_artifact(ctx)
-        if held is not None:
-            images |= trained_on(held)
-            if isinstance(model.constructor["autoencoder"], Mapping):
-                out.ref("autoencoder", held)
         for slot in ("model", "teacher", "initial"):
             if slot in ctx.inputs:
                 images |= trained_on(ctx.inputs[slot])
+        held = _autoencoder(ctx)
+        if held is not None and isinstance(model.constructor["autoencoder"], Mapping):
+            out.ref("autoencoder", held)
         save_model(out, model.family, model.constructor, weights, model.card())
         save_provenance(out, images)
         out.facet(scale=model.scale, latent_space=space)
 
 
-def autoencoder_artifact(ctx: Context) -> Artifact | None:
+def _autoencoder(ctx: Context) -> Artifact | None:
     """That of HR: connected, or referred to by the connected model; None where it has no weights."""
     if "autoencoder" in ctx.inputs:
         return ctx.inputs["autoencoder"]

@@ -21,8 +21,8 @@ from stages.training.method import Batch
 class EdgeTeacher:
     """A frozen `model` of the student's latent space, for students that enlarge by `scale`.
 
-    `scale` is a multiple of its own. Where it enlarges by less, its LR image is HR shrunk (bicubic, antialiased): easier
-    than the student's, which may be degraded besides. Where it enlarges as much, it is the student's own.
+    `scale` is a multiple of its own. Where it enlarges by less, its LR image is HR shrunk (bicubic, antialiased):
+    easier than the student's, which may be degraded besides. Where it enlarges as much, it is the student's own.
     """
 
     def __init__(self, model: SuperResolver, scale: int, weight: float) -> None:
