@@ -137,17 +137,9 @@ def test_the_loss_is_the_distance_of_the_answer_from_hr_at_steps_drawn_by_the_bi
     z_t = z_h + eta * (z_l - z_h) + 0.5 * eta.sqrt() * at.noise.normal("forward", at.samples, z_h.shape[1:])
     expected = (model.answer(z_t, t, z_l) - z_h).square().mean()
     assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_the_lr_encoder_learns_by_both_ways_and_the_autoencoder_by_none():
-    """By z_l beside z_t, and by z_t itself; cut the second and its gradient is another."""
-    gradients = []
-    for mean in ("lr", "hr"):
-        model = tiny_model(process={"mean": mean, "k": 0.1})
-        EdgeMethod(model, EdgeJointConfig(steps=1)).losses(batch())["loss"].backward()
-        gradients.append(model.encoder.layers[0].weight.grad)
-    assert all(gradient.abs().max() > 0 for gradient in gradients)
-    assert not torch.allclose(*gradients)
+    first = model.encoder.layers[0].weight  # the gradient comes by z_l beside z_t, and by z_t
+    gradients = [torch.autograd.grad(loss, first)[0] for loss in (found["loss"], expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_micro_batches_add_up():
