@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from pipelines.artifact import Manifest
-from pipelines.stage import StageError
+from pipelines.stage import Output, StageError
 from stages.diffusion.noise import Noise
 from stages.encoding.latents import EncodeLatents
 from stages.encoding.one_step import EncodeOneStep
@@ -21,15 +21,18 @@ from stages.methods.edge_method import EdgeMethod
 from stages.methods.edge_unet import TrainEdgeUNet
 from stages.models.edge.config import EdgeConfig
 from stages.models.edge.model import EdgeModel
+from stages.models.edge.slicing import their_name
+from stages.models.edge.unet import EdgeUNet
 from stages.models.numerics import numerics
 from stages.models.registry import load_model, trained_on
-from stages.models.weights import read_weights
+from stages.models.tiny import TinyAutoencoder
+from stages.models.weights import read_weights, write_weights
 from stages.training import update
 from stages.training.method import Batch
 from tests.support.autoencoders import autoencoder_artifact, tiny_vq
 from tests.support.distillation import restless, small_teacher
 from tests.support.edge import DECODER, JOINT, NETWORK, UNET, edge
-from tests.support.harness import FolderArtifact, run_stage
+from tests.support.harness import FolderArtifact, FolderWriter, run_stage
 from tests.support.states import same
 from tests.support.textures import texture_pairs
 
@@ -210,6 +213,40 @@ class TestWhatLeaves:
         whole = edge(TrainEdgeDecoder, tmp_path / "d", OWN_DECODER, 1, pairs=pairs, model=model).artifacts["model"]
         assert load_model(whole).encoder is None
         assert whole.manifest.refs == {"autoencoder": vq.digest}
+
+
+class TestInitial:
+    """At the least learning rate there is, so that what a training begins as is what leaves."""
+
+    STILL = {"batch_size": 2, "learning_rate": 1e-12, "ema": 0.0}
+
+    def test_a_decoder_begins_as_that_of_a_tiny_autoencoder(self, tmp_path, pairs, in_vq):
+        tiny = TinyAutoencoder(channels=3, width=8, blocks=1, halvings=2)
+        restless(tiny)
+        initial = autoencoder_artifact(tmp_path / "tiny", tiny)
+        still = {**OWN_DECODER, "training": self.STILL, "discriminator": None}
+        inputs = {"pairs": pairs, "model": in_vq["joint"], "initial": initial}
+        whole = load_model(edge(TrainEdgeDecoder, tmp_path / "a", still, 1, **inputs).artifacts["model"])
+        z = torch.randn(1, 3, 4, 4)
+        torch.testing.assert_close(whole.decode(z), tiny.decode(z))
+        wider = {**still, "decoder": {"width": 12, "blocks": 1}}
+        with pytest.raises(StageError, match="its decoder is not of the shape of `decoder`"):
+            edge(TrainEdgeDecoder, tmp_path / "b", wider, 1, **inputs)
+
+    def test_a_unet_begins_as_the_first_channels_of_stable_diffusions(self, tmp_path, pairs, vq):
+        wide = EdgeUNet(3, **{**NETWORK, "widths": [16], "head_width": 16, "embedding": 16})
+        theirs = {their_name(name): value + 0.1 for name, value in wide.state_dict().items()}
+        theirs["conv_in.weight"] = theirs["conv_in.weight"][:, :3]  # it is not given the LR latent
+        writer = FolderWriter(tmp_path / "sd", Output("model", "", {"role": "unet"}))
+        write_weights(writer.path("weights.safetensors"), theirs)
+        initial = FolderArtifact("sd", tmp_path / "sd", writer.manifest())
+        inputs = {"pairs": pairs, "autoencoder": vq, "initial": initial}
+        with pytest.raises(StageError, match="residual: Stable Diffusion's UNet answers v or noise"):
+            edge(TrainEdgeUNet, tmp_path / "a", IN_VQ, 1, **inputs)
+        still = {**IN_VQ, "residual": False, "process": {"prediction": "v"}, "training": self.STILL}
+        network = load_model(edge(TrainEdgeUNet, tmp_path / "b", still, 1, **inputs).artifacts["model"]).network
+        torch.testing.assert_close(network.stem.weight[:, :3], theirs["conv_in.weight"][:8])
+        torch.testing.assert_close(network.head.weight, theirs["conv_out.weight"][:, :8])
 
 
 class TestCaches:
