@@ -84,6 +84,7 @@ class Evaluate(Stage):
 
     @classmethod
     def outputs(cls, config: EvaluateConfig, inputs: InputFacets) -> Mapping[str, Output]:
+        _refuse_other_scales(inputs)
         facets: Facets = {"role": "evaluation"}
         return {"metrics": Output("metrics", "means and per-image numbers", facets, config.device == "cpu")}
 
@@ -113,6 +114,19 @@ class Evaluate(Stage):
         for result in measured:
             observed = {**result.means(), "seconds_per_image": result.seconds / len(chosen)}
             ctx.metrics(len(chosen), **{f"{result.label}/{name}": value for name, value in observed.items()})
+
+
+def _refuse_other_scales(inputs: InputFacets) -> None:
+    """As far as facets tell before a run. Raises StageError."""
+    pairs, models = inputs.get("pairs"), inputs.get("models")
+    scale = pairs.get("scale") if isinstance(pairs, Mapping) else None
+    scales = [model.get("scale") for model in models] if isinstance(models, Sequence) else []
+    other = next((found for found in scales if isinstance(found, int) and found != scale), None)
+    if isinstance(scale, int) and other is not None:
+        raise StageError(
+            f"models: number {scales.index(other) + 1} enlarges by {other}, and the pairs are of scale {scale}; "
+            "connect pairs of its scale, or leave it out"
+        )
 
 
 @dataclass

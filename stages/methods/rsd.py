@@ -233,18 +233,16 @@ def nodes_of(process: ResShift, nodes: int | tuple[int, ...]) -> tuple[int, ...]
     N nodes are those of the process respaced to N steps: {3, 7, 11, 14} for N = 4 and T = 15 (the paper states N,
     not the nodes). Raises StageError for nodes that the process does not have.
     """
-    last = process.timesteps - 1
-    if isinstance(nodes, tuple):
-        if nodes[-1] != last:
-            raise StageError(
-                f"nodes: expected steps up to {last}, the last of the teacher's process; got {list(nodes)}"
-            )
-        return nodes
-    if nodes > process.timesteps:
-        raise StageError(
-            f"nodes: expected at most {process.timesteps}, the steps of the teacher's process; got {nodes}"
-        )
-    return process.respaced(nodes).labels
+    _refuse_unfit_nodes(nodes, process.timesteps)
+    return nodes if isinstance(nodes, tuple) else process.respaced(nodes).labels
+
+
+def _refuse_unfit_nodes(nodes: int | tuple[int, ...], timesteps: int) -> None:
+    last = timesteps - 1
+    if isinstance(nodes, tuple) and nodes[-1] != last:
+        raise StageError(f"nodes: expected steps up to {last}, the last of the teacher's process; got {list(nodes)}")
+    if isinstance(nodes, int) and nodes > timesteps:
+        raise StageError(f"nodes: expected at most {timesteps}, the steps of the teacher's process; got {nodes}")
 
 
 def _only(trained: nn.Module, frozen: nn.Module) -> None:
@@ -265,6 +263,10 @@ class DistillRSD(Distillation):
     @classmethod
     def outputs(cls, config: Any, inputs: InputFacets) -> Mapping[str, Output]:
         require_lpips(config.losses or (), inputs)
+        teacher = inputs.get("teacher")
+        timesteps = teacher.get("timesteps") if isinstance(teacher, Mapping) else None
+        if isinstance(timesteps, int):
+            _refuse_unfit_nodes(config.nodes, timesteps)
         return super().outputs(config, inputs)
 
     def method(self, ctx: Context, teacher: ResShiftModel) -> RSDMethod:

@@ -29,7 +29,7 @@ class SwinConfig(Config):
     kind: Literal["swin"]
     size: PositiveInt = 64
     """Side of the latents that it is trained on; sets at which levels windows shift."""
-    width: PositiveInt = 160
+    width: Annotated[PositiveInt, Field(multiple_of=2)] = 160
     multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 2, 4)
     """Channels of each level in units of `width`, finest first."""
     blocks: PositiveInt = 2

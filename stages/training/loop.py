@@ -68,6 +68,7 @@ class Trainer:
         Raises Interrupted, on all ranks after the same step, which is saved, when one of them was asked to stop.
         """
         with tf32(self.config.tf32):
+            self._say_when_it_only_warms_up()
             self._resume()
             self.saved_at = time.monotonic()
             while self.state.step < self.config.steps:
@@ -151,6 +152,16 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     # -- what is known before the first step
+
+    def _say_when_it_only_warms_up(self) -> None:
+        for phase in self.method.phases:
+            optimiser, steps = phase.optimiser, self.config.steps
+            if optimiser.warmup >= steps:
+                self.ctx.log.warning(
+                    "%s: %d steps of training are all warm-up (%d), so the learning rate never reaches %g; lower "
+                    "warmup, or raise steps",
+                    phase.name, steps, optimiser.warmup, optimiser.learning_rate,
+                )  # fmt: skip
 
     def _validation(self, pictures: HeldOutPictures | None) -> Validation | None:
         if pictures is None or pictures.index is None or not self.config.validate_every:

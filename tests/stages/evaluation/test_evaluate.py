@@ -113,7 +113,7 @@ def test_images_that_a_model_was_trained_on_are_refused_unless_allowed(tmp_path,
 
 
 def test_another_scale_and_an_empty_split_are_refused(tmp_path, pairs):
-    with pytest.raises(StageError, match="double is for scale 2, the pairs are of scale 4"):
+    with pytest.raises(StageError, match="number 1 enlarges by 2, and the pairs are of scale 4"):
         evaluate(tmp_path / "a", pairs, [untrained(tmp_path / "m", "double", scale=2)])
     with pytest.raises(StageError, match="no sample of split test"):
         evaluate(tmp_path / "b", pairs, [], split="test")

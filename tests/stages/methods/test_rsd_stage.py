@@ -9,7 +9,7 @@ import torch
 
 from pipelines.stage import StageError
 from stages.evaluation.evaluate import Evaluate
-from stages.methods.rsd import DistillRSD
+from stages.methods.rsd import DistillRSD, RSDConfig
 from stages.models.registry import load_model, trained_on
 from stages.models.weights import read_weights
 from stages.training import update
@@ -139,6 +139,14 @@ def test_the_loop_takes_k_fake_updates_on_fresh_batches_and_then_one_of_the_stud
 def test_settings_that_do_not_fit_are_refused(tmp_path, trained, changed, message):
     with pytest.raises(StageError, match=message):
         distil(tmp_path / "a", trained, 1, **changed)
+
+
+def test_nodes_that_the_teacher_does_not_have_are_refused_with_the_spec():
+    inputs = {"pairs": {"scale": 4}, "teacher": {"scale": 4, "timesteps": 15}}
+    DistillRSD.outputs(RSDConfig(steps=1, nodes=15), inputs)
+    for nodes, message in ((16, "at most 15"), ((3, 7), "up to 14, the last of the teacher's process")):
+        with pytest.raises(StageError, match=message):
+            DistillRSD.outputs(RSDConfig(steps=1, nodes=nodes), inputs)
 
 
 def test_pairs_of_another_scale_are_refused(tmp_path, trained):

@@ -99,6 +99,14 @@ def test_ranks_of_one_gang_refuse_together_and_say_whose_samples(tmp_path, artif
     assert "rank 1:" not in caplog.text
 
 
+def test_a_training_that_only_warms_up_says_so(tmp_path, artifact, caplog):
+    with caplog.at_level(logging.WARNING):
+        train(tmp_path / "a", artifact, steps=2, training={"warmup": 1})
+        assert "warm-up" not in caplog.text
+        train(tmp_path / "b", artifact, steps=2, training={"warmup": 2})
+    assert "2 steps of training are all warm-up (2), so the learning rate never reaches" in caplog.text
+
+
 def test_a_batch_has_a_sample_for_every_rank(tmp_path, artifact):
     with pytest.raises(StageError, match=r"at least one sample for each of 3 ranks, got 2"):
         on_ranks(3, lambda ranks: train(tmp_path, artifact, ranks, training={"batch_size": 2}))
