@@ -15,6 +15,7 @@ from pipelines.canonical import Json, JsonObject
 from pipelines.errors import StoreError, UsageError
 from pipelines.events import Event
 from pipelines.executors.task import Needs, Outcome, Task, UnitKind
+from pipelines.executors.warned import Tally
 from pipelines.failure import Failure
 from pipelines.fitness import input_facets
 from pipelines.healing import drifted, first_difference, lost_bytes, readable_manifests
@@ -79,6 +80,7 @@ class Building:
         self._sources: Mapping[str, Sequence[SourceFile]] = {}
         self._failed: dict[str, Failure] = {}
         self._table: PartWriter | None = None
+        self._warned = Tally(stage.name, drive.emit)
         self._started = time.monotonic()
         self._resumed = assessment.state == "resume"
         self._healed = assessment.log.committed if assessment.log is not None and assessment.log.healing else None
@@ -148,6 +150,7 @@ class Building:
 
     def ended(self, ticket: int, outcome: Outcome) -> None:
         """Take the outcome of a unit; afterwards look at `result`, `failure`, `partial` or `superseded`."""
+        self.heard(ticket, outcome)
         unit = self._running.pop(ticket)
         if outcome.failure is not None:
             self._unit_failed(unit, outcome.failure)
@@ -157,6 +160,10 @@ class Building:
             self._commit(outcome)
         if self.failure is None and self.idle and self.result is None and self._failed:
             self._give_up(next(iter(self._failed.values())))
+
+    def heard(self, ticket: int, outcome: Outcome) -> None:
+        """Tell what a unit that has ended warned of."""
+        self._warned.add(self._partition_of(self._running[ticket]), outcome.warnings)
 
     def close(self, *, release: bool) -> None:
         """Flush finished partitions and, unless committed, give the claim back.
@@ -171,6 +178,7 @@ class Building:
                 earlier = self._stands
                 self.claim.commit(earlier.outputs, earlier.payload, {**earlier.meta, "kept": earlier.attempt})
             self.claim.release()
+        self._warned.close()
 
     # -- partitions
 
@@ -221,12 +229,13 @@ class Building:
             return
         if self._done == len(self._work.keys):
             self._table.flush()
+            self._warned.flush()
             self._waiting.append(self._unit("finish"))
         elif self._only is not None and not self._failed:
             self.partial = True
 
     def _unit_failed(self, unit: Unit, failure: Failure) -> None:
-        partition = self._work.partitions[unit.index].id if self._work is not None and unit.index >= 0 else None
+        partition = self._partition_of(unit)
         retries = self.stage.retries
         if failure.retryable and unit.tried < retries and not self._stopped:
             unit.tried += 1
@@ -352,6 +361,9 @@ class Building:
         return Failure("user", "NotReproducible", message)
 
     # -- details
+
+    def _partition_of(self, unit: Unit) -> str | None:
+        return self._work.partitions[unit.index].id if self._work is not None and unit.index >= 0 else None
 
     def _unit(self, kind: UnitKind, index: int = -1) -> Unit:
         return Unit(kind, self.needs if kind != "finish" else replace(self.needs, gpus=0.0), index)

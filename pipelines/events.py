@@ -15,6 +15,7 @@ type                    data
 ``stage.progress``      done, total, unit, partition or null (at most one a second a unit)
 ``partition.done``      partition, seconds, done, total
 ``stage.stopping``      seconds (at most): the run ends, and this stage was asked to save what it has
+``stage.warning``       text, count (units that warned so), partition (the first of them) or null
 ``stage.retry``         partition or null, error (text), left (retries left), delay (seconds)
 ``stage.committed``     key, attempt, how (built|resumed|adopted), outputs {slot: digest}, seconds
 ``stage.reused``        key, outputs {slot: digest}

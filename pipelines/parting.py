@@ -43,6 +43,7 @@ def part(
             if failure is None or not failure.interrupted:
                 ended(ticket, outcome)
             elif (stopped := flight.land(ticket)) is not None:
+                stopped.heard(ticket, outcome)
                 drop(stopped.stage.name)
                 standings.skip(stopped.stage.name, f"interrupted: {failure.message}")
 

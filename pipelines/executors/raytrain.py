@@ -43,10 +43,8 @@ class RankFailed(Exception):
     """A rank's outcome on its way through Ray Train, which takes exceptions for failures; its text is the message."""
 
     @cached_property
-    def failure(self) -> Failure:
-        found = Outcome.from_text(str(self)).failure
-        assert found is not None
-        return found
+    def outcome(self) -> Outcome:
+        return Outcome.from_text(str(self))
 
 
 def fit(text: str, amounts: Mapping[str, float]) -> Outcome:
@@ -71,7 +69,7 @@ def fit(text: str, amounts: Mapping[str, float]) -> Outcome:
     try:
         return Outcome.from_text(trainer.fit().return_value)
     except TrainingFailedError as error:
-        return Outcome.failed(_reason(error))
+        return _reason(error)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -104,10 +102,12 @@ class OnlyTheLostAgain(UserCallback):
         self._text = text
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        failures = {rank: _failure(error) for rank, error in worker_exceptions.items()}
-        for rank, failure in failures.items():
+        outcomes = {rank: _outcome(error) for rank, error in worker_exceptions.items()}
+        for rank, outcome in outcomes.items():
+            failure = outcome.failure
+            assert failure is not None
             if not failure.retryable or (failure.interrupted and self._run_ends()):
-                raise RankFailed(Outcome.failed(failure).to_text())
+                raise RankFailed(outcome.to_text())
             self._log(f"rank {rank} was lost ({failure.type}: {failure.message}); Ray Train starts all ranks again")
 
     def _log(self, message: str) -> None:
@@ -127,19 +127,21 @@ class OnlyTheLostAgain(UserCallback):
         return open_store(task.store, create=False).attempt(task.key, task.attempt)
 
 
-def _reason(error: TrainingFailedError) -> Failure:
-    """The failure behind what `fit` raised."""
+def _reason(error: TrainingFailedError) -> Outcome:
+    """The failed outcome behind what `fit` raised."""
     stopped = getattr(error, "controller_failure", None)
     if isinstance(stopped, RankFailed):
-        return stopped.failure
-    failures = [_failure(found) for found in getattr(error, "worker_failures", {}).values()]
-    return replace(failures[0] if failures else _failure(stopped or error), spent=True)
+        return stopped.outcome
+    outcomes = [_outcome(found) for found in getattr(error, "worker_failures", {}).values()]
+    first = outcomes[0] if outcomes else _outcome(stopped or error)
+    assert first.failure is not None
+    return replace(first, failure=replace(first.failure, spent=True))
 
 
-def _failure(error: Exception) -> Failure:
+def _outcome(error: Exception) -> Outcome:
     """What a rank said, or the loss of it."""
     said = getattr(error, "_base_exc", error)  # Ray Train wraps what a rank raises
     if isinstance(said, RankFailed):
-        return said.failure
+        return said.outcome
     first = next((line.strip() for line in str(said).splitlines() if line.strip()), "")
-    return Failure("lost", type(said).__name__, first)
+    return Outcome.failed(Failure("lost", type(said).__name__, first))

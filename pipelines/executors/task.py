@@ -122,7 +122,8 @@ class Outcome:
     """A finished unit: what it wrote by slot, or its failure. `seconds` is wall time inside the worker.
 
     `resumed_from` is the step of the checkpoint it went on from; `codes` are the code fingerprints under which
-    the training behind it ran, oldest first: more than one means that its code changed on the way.
+    the training behind it ran, oldest first: more than one means that its code changed on the way. `warnings` is
+    what its stage warned of, for people; a gang's are those of rank 0, or of the rank whose failure this is.
     """
 
     entries: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
@@ -132,6 +133,7 @@ class Outcome:
     resumed_from: int | None = None
     codes: tuple[str, ...] = ()
     failure: Failure | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         data: dict[str, Any] = {
@@ -142,6 +144,7 @@ class Outcome:
             "resumed_from": self.resumed_from,
             "codes": self.codes,
             "failure": asdict(self.failure) if self.failure else None,
+            "warnings": self.warnings,
         }
         return json.dumps(data, separators=(",", ":"))
 
@@ -150,9 +153,9 @@ class Outcome:
         data: dict[str, Any] = json.loads(text)
         entries = {slot: tuple(Entry.from_json(e) for e in found) for slot, found in data["entries"].items()}
         failure = Failure(**data["failure"]) if data["failure"] else None
-        resumed, codes = data["resumed_from"], tuple(data["codes"])
-        return cls(entries, data["facets"], data["refs"], data["seconds"], resumed, codes, failure)
+        resumed, codes, warnings = data["resumed_from"], tuple(data["codes"]), tuple(data.get("warnings") or ())
+        return cls(entries, data["facets"], data["refs"], data["seconds"], resumed, codes, failure, warnings)
 
     @classmethod
-    def failed(cls, failure: Failure, seconds: float = 0.0) -> Outcome:
-        return cls(seconds=seconds, failure=failure)
+    def failed(cls, failure: Failure, seconds: float = 0.0, warnings: tuple[str, ...] = ()) -> Outcome:
+        return cls(seconds=seconds, failure=failure, warnings=warnings)

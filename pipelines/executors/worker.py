@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pipelines.errors import SharplineError, StoreError
 from pipelines.executors.context import Follower, Rehearsal, UnitContext
 from pipelines.executors.stopping import hears_sigterm
 from pipelines.executors.task import ALONE, Outcome, Seat, Task
+from pipelines.executors.warned import Heard
 from pipelines.failure import Failure
 from pipelines.fingerprint import fingerprint, package_fingerprint
 from pipelines.libraries import library_versions
@@ -33,16 +35,21 @@ class Mismatch(SharplineError):
 
 def main(text: str, seat: Seat = ALONE) -> str:
     """Run one unit. Takes a :class:`Task` and returns an :class:`Outcome`, both as JSON text; never raises."""
-    started = time.perf_counter()
+    started, heard = time.perf_counter(), Heard()
     try:
         with hears_sigterm():
-            return run_task(Task.from_text(text), seat).to_text()
+            outcome = run_task(Task.from_text(text), seat, heard)
+            return replace(outcome, warnings=heard.texts).to_text()
     except BaseException as error:  # also SystemExit: without an outcome the driver would wait for ever
-        return Outcome.failed(Failure.from_exception(error), time.perf_counter() - started).to_text()
+        failure, seconds = Failure.from_exception(error), time.perf_counter() - started
+        return Outcome.failed(failure, seconds, heard.texts).to_text()
 
 
-def run_task(task: Task, seat: Seat = ALONE) -> Outcome:
-    """Run `task` in this process and move its results into the store; of a gang's, those of rank 0."""
+def run_task(task: Task, seat: Seat, heard: Heard) -> Outcome:
+    """Run `task` in this process and move its results into the store; of a gang's, those of rank 0.
+
+    `heard` is told what the stage warns of, also where this raises.
+    """
     started = time.perf_counter()
     add_code(task.code)
     _refuse_mismatch(task)
@@ -56,7 +63,8 @@ def run_task(task: Task, seat: Seat = ALONE) -> Outcome:
         ctx = context(store, task, config, _outputs(store, task, stage, config), scratch, seat)
         ctx.open_log()
         try:
-            _work(stage(), ctx, store, task)
+            with heard.listening(ctx.log):  # and not while our own words on a failure are logged
+                _work(stage(), ctx, store, task)
         except Interrupted as stopped:
             ctx.log.info("%s stopped as it was asked to: %s", task.title, stopped)
             raise

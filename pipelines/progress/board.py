@@ -89,6 +89,34 @@ class Failure:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """What a stage warned of, as ``stage.warning`` says; `count` units of it did so, the first was `partition`."""
+
+    text: str
+    partition: str | None = None
+    count: int = 1
+
+    @property
+    def where(self) -> str:
+        """``partition 3`` or ``17 partitions, the first is 3``; nothing for a warning of the whole stage."""
+        if not self.partition:
+            return ""
+        if self.count > 1:
+            return f"{self.count:,} partitions, the first is {self.partition}"
+        return f"partition {self.partition}"
+
+    @property
+    def words(self) -> str:
+        return f"warning: {self.text}" + (f" ({self.where})" if self.where else "")
+
+    @classmethod
+    def of(cls, event: Event) -> Warned:
+        count = as_number(event.data.get("count"))
+        partition = as_text(event.data.get("partition")) or None
+        return cls(as_text(event.data.get("text")), partition, 1 if count is None else int(count))
+
+
 def _frame(value: Json) -> Frame | None:
     if isinstance(value, str) and value.strip():
         where, _, source = value.strip().partition("\n")
@@ -131,6 +159,7 @@ class StageLine:
     outputs: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
     because: str = ""
 
     @property
@@ -265,6 +294,10 @@ def _retry(stage: StageLine, event: Event) -> None:
     stage.retries.append(f"{unit}: {as_text(event.data.get('error'))}; trying again{tail}")
 
 
+def _warning(stage: StageLine, event: Event) -> None:
+    stage.warnings.append(Warned.of(event))
+
+
 def _committed(stage: StageLine, event: Event) -> None:
     stage.phase = "done"
     _identify(stage, event)
@@ -315,6 +348,7 @@ _HANDLERS = {
     "stage.progress": _progress,
     "partition.done": _partition_done,
     "stage.retry": _retry,
+    "stage.warning": _warning,
     "stage.committed": _committed,
     "stage.reused": _reused,
     "stage.failed": _failed,

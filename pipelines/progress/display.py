@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from pipelines.events import Event
-from pipelines.progress.board import Board, Failure
+from pipelines.progress.board import Board, Failure, Warned
 from pipelines.progress.lines import JsonLines, PlainLines, closing, stopping_words
 from pipelines.progress.summary import Row, failure_rows
 from pipelines.progress.text import UNICODE, clean, glyphs_for, one_line
@@ -42,7 +42,10 @@ def display_for(stream: TextIO, *, json: bool = False, quiet: bool = False) -> D
 
 
 class LiveDisplay:
-    """The live table; failures and retries are printed above it as they happen. Uses rich's refresh thread only."""
+    """The live table; failures, retries and warnings are printed above it as they happen.
+
+    Uses rich's refresh thread only.
+    """
 
     def __init__(
         self, stream: TextIO, *, clock: Callable[[], float] = time.time, console: Console | None = None
@@ -63,6 +66,8 @@ class LiveDisplay:
             self._print(failure_rows(Failure.of(event), self.glyphs))
         elif event.type == "stage.retry" and event.stage is not None:
             self._print([Row(f"! {one_line(self.board.stages[event.stage].retries[-1])}", tone="warn")])
+        elif event.type == "stage.warning":
+            self._print([Row(f"! {event.stage}: {one_line(Warned.of(event).words)}", tone="warn")])
         elif event.type == "stage.stopping":
             self._print([Row(f"! {event.stage}: {stopping_words(event)}", tone="warn")])
 

@@ -6,7 +6,7 @@ import json
 from typing import TextIO
 
 from pipelines.events import Event
-from pipelines.progress.board import Board, Failure, StageLine, as_number, as_text
+from pipelines.progress.board import Board, Failure, StageLine, Warned, as_number, as_text
 from pipelines.progress.summary import Row, failure_rows, summary
 from pipelines.progress.text import Glyphs, clean, duration, glyphs_for, number, one_line, rate
 
@@ -61,7 +61,7 @@ class PlainLines:
         if event.type == "stage.failed":
             for row in failure_rows(Failure.of(event), self.glyphs):
                 self._write(str(row))
-        elif not self.quiet or event.type == "stage.retry":
+        elif not self.quiet or event.type in ("stage.retry", "stage.warning"):
             text = self._say(event)
             if text:
                 elapsed = duration(event.time - (self.board.started or event.time))
@@ -136,6 +136,8 @@ def stage_words(stage: StageLine, event: Event) -> str:
         return stopping_words(event)
     if event.type == "stage.retry":
         return f"retry: {one_line(stage.retries[-1]).removeprefix(stage.name + ': ')}"
+    if event.type == "stage.warning":
+        return one_line(Warned.of(event).words)
     if event.type == "stage.committed":
         return f"{stage.how} in {duration(stage.seconds)}"
     if event.type == "stage.reused":

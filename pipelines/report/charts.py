@@ -15,6 +15,7 @@ LEFT: Final = 56.0
 RIGHT: Final = 12.0
 TOP: Final = 10.0
 BOTTOM: Final = 28.0
+DASH: Final = 8.0
 MAX_POINTS: Final = 400
 
 Point = tuple[float, float]
@@ -178,4 +179,7 @@ def _y(value: float, span: tuple[float, float]) -> float:
 
 
 def _line(points: Sequence[Point]) -> str:
+    if len(points) == 1:  # a dash: a line of one point would not be seen
+        ((x, y),) = points
+        return f"M{x - DASH / 2:g} {y:g}h{DASH:g}"
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)

@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """An attempt, and the last of its steps that counts. What it recorded without a step always counts."""
+    """An attempt, and the last of its steps that counts. What it recorded without a step always counts.
+
+    `training` is whether it looked for a checkpoint, which only trainings do; attempts of before this was noted did
+    not say.
+    """
 
     attempt: Attempt
     until: float = math.inf
+    training: bool = False
 
     def counts(self, row: Mapping[str, Json]) -> bool:
         step = as_number(row.get("step"))
@@ -56,7 +61,7 @@ def attempts_of(
             found = [*attempts_of(store, origin, int(number), problems, known), *found]
         if step is not None:
             found = [replace(earlier, until=min(earlier.until, step)) for earlier in found]
-        found.append(Stretch(this))
+        found.append(Stretch(this, training=step is not None))
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pipelines.artifact import Facets
-from pipelines.progress.board import Failure
+from pipelines.progress.board import Failure, Warned
 
 RunStatus: TypeAlias = Literal["ok", "failed", "interrupted", "running", "empty"]
 StageState: TypeAlias = Literal["built", "resumed", "reused", "running", "waiting", "failed", "skipped", "queued"]
@@ -108,7 +108,8 @@ class OutputView:
 class StageView:
     """One stage of the run, with everything that was observed while its key was built.
 
-    `comparisons` are results; `previews` show what a training made of held-out images, step by step.
+    `training` is whether it looked for a checkpoint to go on from. `comparisons` are results; `previews` show what a
+    training made of held-out images, step by step.
     """
 
     name: str
@@ -131,8 +132,10 @@ class StageView:
     previews: tuple[Comparison, ...] = ()
     tables: tuple[MetricTable, ...] = ()
     samples: tuple[SampleSheet, ...] = ()
+    training: bool = False
     log: tuple[str, ...] = ()
     retries: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: str = ""
 
@@ -166,6 +169,11 @@ class RunView:
     @property
     def failures(self) -> tuple[Failure, ...]:
         return tuple(failure for stage in self.stages for failure in stage.failures)
+
+    @property
+    def warnings(self) -> tuple[tuple[str, Warned], ...]:
+        """What was warned of in this run, each with its stage's name."""
+        return tuple((stage.name, warned) for stage in self.stages for warned in stage.warnings)
 
     @property
     def size(self) -> int:

@@ -62,6 +62,7 @@ class Recorded:
     """One stage. `settings` are those of the spec, `beginning` is the key under which its training began.
 
     `values` and `pictures` hold what counts at each step, by name: of a step made twice, what was recorded last.
+    `began` is whether it looked for a checkpoint to go on from.
     """
 
     stage: str
@@ -70,11 +71,13 @@ class Recorded:
     settings: JsonObject
     values: Mapping[str, Mapping[int, Value]]
     pictures: Mapping[str, Mapping[int, Shot]]
+    began: bool = False
 
     @property
     def is_training(self) -> bool:
-        """Whether something was recorded at more than one step: a curve, and no summary of what was done."""
-        return len({step for found in (*self.values.values(), *self.pictures.values()) for step in found}) > 1
+        """Whether it began as trainings do or, of before that was noted, recorded more than one step: a curve."""
+        steps = {step for found in (*self.values.values(), *self.pictures.values()) for step in found}
+        return self.began or len(steps) > 1
 
 
 def open_run(target: str, store: str | None = None) -> tuple[Store, str]:
@@ -141,7 +144,8 @@ class Recording:
                     pictures.setdefault(as_text(row.get("name")), {})[int(step)] = shot
         beginning = stretches[0].attempt.key if stretches else key
         uses = line.uses or as_text(part.get("uses"))
-        return Recorded(line.name, uses, beginning, as_object(part.get("with")), values, pictures)
+        began = any(stretch.training for stretch in stretches)
+        return Recorded(line.name, uses, beginning, as_object(part.get("with")), values, pictures, began)
 
     def _rows(self, attempt: Attempt, stream: str) -> list[JsonObject]:
         reader, rows = self._seen.setdefault(f"{attempt.folder}/{stream}", (attempt.reader(stream), []))

@@ -92,6 +92,7 @@ def templates() -> Environment:
             "metric": words.metric_name,
             "moment": words.moment,
             "number": words.number,
+            "observed": words.observed_name,
             "points": _points,
             "size": words.size,
             "unit": words.metric_unit,

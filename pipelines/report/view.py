@@ -69,9 +69,12 @@ def gather(store: Store, run_id: str, *, now: float | None = None) -> RunView:
 
 
 def _finished(stage: StageView, models: Mapping[str, str]) -> StageView:
-    """`stage` with models called as their stages are, and observed values of one step beside them, not as curves."""
+    """`stage` with models called as their stages are, and observed values of one step beside them.
+
+    Such a value is drawn as a curve only where a training has logged it.
+    """
     tables = tuple(with_observed(name_models(table, models), stage.curves) for table in stage.tables)
-    drawn = [curve for curve in stage.curves if len(curve.points) > 1]
+    drawn = [curve for curve in stage.curves if stage.training or len(curve.points) > 1]
     return replace(stage, tables=tables, curves=tuple(drawn[:MAX_CURVES]))
 
 
@@ -161,8 +164,10 @@ def _stage(
         strips=strips,
         tables=tables,
         samples=samples,
+        training=any(stretch.training for stretch in seen),
         log=log_tail(seen, problems),
         retries=tuple(line.retries),
+        warnings=tuple(line.warnings),
         failures=tuple(line.failures),
         notes=as_text(spec.get("notes")),
     )

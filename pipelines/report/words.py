@@ -42,6 +42,7 @@ _TRAINING: Final = {
     "step_ms_median": "Step, median ms",
     "step_ms_p95": "Step, 95th percentile ms",
 }
+_LOSSES: Final = {"ssim": "1 - SSIM", "ms_ssim": "1 - MS-SSIM"}
 _SHARES: Final = frozenset({"flops_share", "data_wait", "checkpoint_stall"})
 """Observations of a training that are parts of one: of the device's arithmetic, of time."""
 
@@ -54,6 +55,15 @@ def metric_name(name: str) -> str:
     spelled = [w.upper() if w.lower() in _ACRONYMS or len(w) == 1 else w for w in words]
     text = " ".join(spelled)
     return text[:1].upper() + text[1:] if text else name
+
+
+def observed_name(name: str) -> str:
+    """`metric_name` of what a training observed, where ``ssim`` is the loss of that kind and not the score."""
+    before, slash, last = name.rpartition("/")
+    loss = _LOSSES.get(last)
+    if loss is None:
+        return metric_name(name)
+    return f"{metric_name(before)} {loss}" if slash else loss
 
 
 def label_name(name: str) -> str:
@@ -122,5 +132,5 @@ def work(stage: StageView) -> str:
 
 __all__ = [
     "STATUS", "arrow", "duration", "label_name", "metric_delta", "metric_name", "metric_unit", "metric_value",
-    "moment", "number", "size", "work",
+    "moment", "number", "observed_name", "size", "work",
 ]  # fmt: skip

@@ -55,7 +55,7 @@ def command(
     for folder in folders.values():
         folder.close()
     if not folders:
-        typer.echo(f"run {recording.run} has no training with two recorded steps yet; --follow waits for them")
+        typer.echo(f"run {recording.run} has no training with a recorded step yet; --follow waits for it")
         return
     typer.echo(shlex.join(["tensorboard", "--logdir", str(logdir)]))
 

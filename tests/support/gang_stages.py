@@ -44,6 +44,7 @@ class Gang(Stage):
         at: Execution[int] = 5
         how: Execution[Literal["", "kill", "exit", "bug", "data"]] = ""
         accelerated: bool = False
+        warn: Execution[bool] = False
 
     @classmethod
     def outputs(cls, config: Config, inputs: InputFacets) -> Mapping[str, Output]:
@@ -53,6 +54,8 @@ class Gang(Stage):
         found = ctx.checkpoints.latest(ctx.config.steps)
         step, value = (0, 1.0) if found is None else (found[0], float((found[1] / "0").read_text()))
         ctx.log.info("begins at step %d", step)
+        if ctx.config.warn:
+            ctx.log.warning("rank %d warns", ctx.rank)
         with Table(ctx) as table:
             while step < ctx.config.steps:
                 step += 1

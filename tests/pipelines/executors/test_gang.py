@@ -63,10 +63,11 @@ def processes(work: Workspace) -> list[int]:
 
 
 def test_ranks_meet_and_rank_0_alone_counts(work: Workspace) -> None:
-    spec(work, steps=6)
+    spec(work, steps=6, warn=True)
     ran = work.run()
     assert ran.status == "ok", ran.of("stage.failed")
     assert value_of(work) == {"value": straight(2), "rank": 0}
+    assert [event.data["text"] for event in ran.of("stage.warning")] == ["rank 0 warns"]
     rows = attempt(work).read("metrics")
     assert [(row["step"], row["rank"]) for row in rows] == [(step, 0.0) for step in range(1, 7)]
     units = {row["unit"] for row in attempt(work).read("log")}

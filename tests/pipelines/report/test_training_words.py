@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.report.model import Comparison
+from pipelines.report.model import Cell, Comparison, Curve, MetricTable, RunView, StageView
 from pipelines.report.observations import curves_of
 from pipelines.report.pictures import MAX_STEPS, by_step, picture
-from pipelines.report.words import metric_name, metric_value
+from pipelines.report.render import render
+from pipelines.report.words import metric_name, metric_value, observed_name
 
 
 def preview(name: str, step: int) -> Comparison:
@@ -35,3 +36,15 @@ def test_shares_are_per_cent_and_throughput_comes_before_where_the_time_went():
     names = ["step_ms_p95", "checkpoint_stall", "data_wait", "samples_per_second", "flops_share", "validation/psnr"]
     found = curves_of([{"step": 1, "loss": 1.0, **dict.fromkeys(names, 1.0)}])
     assert [curve.name for curve in found][:4] == ["loss", "validation/psnr", "samples_per_second", "flops_share"]
+
+
+def test_the_loss_of_a_similarity_is_not_titled_as_the_score_of_that_name():
+    assert observed_name("autoencoder/ssim") == "Autoencoder 1 - SSIM"
+    assert (observed_name("ssim"), observed_name("ms_ssim")) == ("1 - SSIM", "1 - MS-SSIM")
+    assert observed_name("validation/psnr") == metric_name("validation/psnr")
+    curve = Curve("autoencoder/ssim", ((1, 0.99), (2, 0.97)))
+    table = MetricTable("", ("ssim",), (("model", (Cell(0.71),)),))
+    stages = (StageView("vae", curves=(curve,)), StageView("scores", tables=(table,)))
+    page = render(RunView("run", "spec", "ok", stages=stages))
+    assert "<b>Autoencoder 1 - SSIM</b> <output>0.9700</output>" in page
+    assert ">SSIM <span" in page  # the score's column, with its arrow

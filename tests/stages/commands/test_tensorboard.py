@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tensorboard.backend.event_processing.event_file_loader import LegacyEventFi
 from typer.testing import CliRunner
 
 from pipelines.errors import UsageError
+from pipelines.report.render import render
 from pipelines.report.view import gather
 from pipelines.store.store import Store, open_store
 from stages.commands import tensorboard
@@ -118,6 +120,24 @@ def test_a_training_that_failed_resumed_was_extended_and_rebuilt_is_one_curve(tm
     shown = gather(open_store(work.store.url), extended.result.run).stages[-1]
     assert [step for step, _ in shown.curves[0].points] == [*range(1, 15)]  # the report shows the same
     assert list(loss(work.run("stages.model.with.steps=14", rebuild=["model"]))) == [*range(1, 15)]
+
+
+def test_a_training_of_one_recorded_step_is_one_and_shown(tmp_path):
+    work, logdir = Workspace(tmp_path), tmp_path / "tb"
+    work.texts(a="one")
+    work.spec("""
+        source: {uses: "toy:Texts", with: {source: ./texts}}
+        model: {uses: "toy:Trainer", inputs: {texts: source}, with: {steps: 1}}
+    """)
+    ran = work.run()
+    export(ran.result.run, "--store", work.store.url, "--logdir", logdir)
+    assert list(curve(only(logdir), "loss")) == [1]
+    view = gather(open_store(work.store.url), ran.result.run)
+    assert [len(found.points) for found in view.stages[-1].curves] == [1]
+    page = render(view)
+    training = page[page.index('<section id="training">') : page.index('<section id="environment">')]
+    assert "<h3>model</h3>" in training
+    assert re.search(r'class="raw" d="M[\d. ]+h8"', training)  # a dash: a path of one point is not drawn
 
 
 def test_following_ends_with_the_run_and_a_store_gives_the_place_to_write_to(store):
