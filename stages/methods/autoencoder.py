@@ -8,17 +8,18 @@ against it. This is the stage; its settings are in `autoencoder_config.py`, what
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
-from pipelines.stage import Context, Facets, Input, InputFacets, JsonObject, Output, Resources, Stage
+from pipelines.stage import Context, Facets, Input, InputFacets, JsonObject, Output
 from stages.losses.config import PERCEPTUAL_INPUT, require_lpips
 from stages.methods.autoencoder_config import LOSS_FIELDS, AutoencoderConfig, KLNetwork
+from stages.methods.training_stage import TrainingStage
 
 if TYPE_CHECKING:
     from stages.training.reconstruction import Images
 
 
-class TrainAutoencoder(Stage):
+class TrainAutoencoder(TrainingStage):
     """Train a VQ, KL or tiny autoencoder on the HR side of pairs; the artifact holds its averaged weights.
 
     Its latents are measured afterwards: mean, deviation and codes in use are in the card (`latent`), and a KL
@@ -26,13 +27,11 @@ class TrainAutoencoder(Stage):
     """
 
     name = "train.autoencoder"
-    gang = True
     Config = AutoencoderConfig
     inputs = {
         "pairs": Input("samples", "pairs, of which HR is used, and only the train split", {"role": "pairs"}),
         "perceptual": PERCEPTUAL_INPUT,
     }
-    code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
 
     @classmethod
     def outputs(cls, config: AutoencoderConfig, inputs: InputFacets) -> Mapping[str, Output]:
@@ -42,10 +41,6 @@ class TrainAutoencoder(Stage):
         facets: Facets = {"role": "autoencoder", "family": network.kind}
         facets |= {"channels": network.channels, "factor": network.factor}
         return {"model": Output("model", "the autoencoder", facets, reproducible=config.device == "cpu")}
-
-    @classmethod
-    def resources(cls, config: AutoencoderConfig) -> Resources:
-        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
     def run(self, ctx: Context) -> None:
         from stages.methods.autoencoder_method import AutoencoderMethod

@@ -7,24 +7,18 @@ family ``one-step``: one network evaluation an image.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast
-
-from pydantic import model_validator
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from pipelines.stage import (
     Context,
-    Execution,
     Facets,
     Input,
     InputFacets,
     JsonObject,
     Output,
-    Resources,
-    Stage,
-    StageError,
 )
+from stages.methods.training_stage import PAIRS_INPUT, InLatentsConfig, TrainingStage, facets_of, refuse_other_scale
 from stages.training.cached import LATENTS_INPUT, refuse_unfit_latents
-from stages.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,29 +38,20 @@ if TYPE_CHECKING:
             ...
 
 
-class DistillConfig(TrainConfig):
-    autoencoder_precision: Execution[Literal["fp32", "bf16", "fp16"] | None] = None
-    """Arithmetic of the frozen autoencoder on an accelerator; left out, that of `training.precision`. The teacher is
-    always computed as its student is: their difference is what is learnt from."""
-
-    @model_validator(mode="after")
-    def _the_cpu_encodes_in_float32(self) -> DistillConfig:
-        if self.device == "cpu" and self.autoencoder_precision is not None:
-            raise ValueError("autoencoder_precision is for device: cuda; on the CPU the autoencoder computes in fp32")
-        return self
+class DistillConfig(InLatentsConfig):
+    """The precision of the frozen autoencoder is not the teacher's, who is always computed as its student is: their
+    difference is what is learnt from."""
 
 
-class Distillation(Stage):
+class Distillation(TrainingStage):
     """Base of the stages; a subclass names its `method`, and the facet `distilled` of its students."""
 
-    gang = True
     distilled: ClassVar[str]
     inputs: ClassVar[Mapping[str, Input]] = {
-        "pairs": Input("samples", "LR and HR pairs; only their train split is learned from", {"role": "pairs"}),
+        "pairs": PAIRS_INPUT,
         "teacher": Input("model", "the ResShift model to distil", {"role": "sr", "family": "resshift"}),
         "latents": LATENTS_INPUT,
     }
-    code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
 
     def method(self, ctx: Context, teacher: ResShiftModel) -> OneStepMethod:
         """The method around the `teacher`, which it freezes. Called with torch's generator seeded."""
@@ -75,15 +60,11 @@ class Distillation(Stage):
     @classmethod
     def outputs(cls, config: Any, inputs: InputFacets) -> Mapping[str, Output]:
         facets: Facets = {"role": "sr", "family": "one-step", "distilled": cls.distilled}
-        pairs, teacher = _facets(inputs, "pairs"), _facets(inputs, "teacher")
+        pairs, teacher = facets_of(inputs, "pairs"), facets_of(inputs, "teacher")
         facets |= {name: teacher[name] for name in ("scale", "latent_space") if name in teacher}
-        _refuse_other_scale(pairs.get("scale"), teacher.get("scale"))
+        refuse_other_scale(pairs.get("scale"), teacher.get("scale"), "teacher")
         refuse_unfit_latents(config.data, inputs, teacher.get("latent_space"))
         return {"model": Output("model", "the student", facets, reproducible=config.device == "cpu")}
-
-    @classmethod
-    def resources(cls, config: DistillConfig) -> Resources:
-        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
     def run(self, ctx: Context) -> None:
         from stages.data.scale import pair_scale
@@ -103,7 +84,7 @@ class Distillation(Stage):
         with numerics(config.threads, reproducible=config.device == "cpu"), ranks_of(ctx) as ranks:
             device = ctx.devices[0] if config.device == "cuda" else "cpu"
             teacher = cast(ResShiftModel, load_model(ctx.inputs["teacher"], device))
-            _refuse_other_scale(scale, teacher.scale)
+            refuse_other_scale(scale, teacher.scale, "teacher")
             with seeded(config.seed):
                 method = self.method(ctx, teacher)
             prepare(teacher, config)
@@ -129,16 +110,3 @@ class Distillation(Stage):
             out.ref("autoencoder", teacher.ref("autoencoder"))
         save_provenance(out, seen | trained_on(teacher))
         out.facet(scale=student.scale, latent_space=student.autoencoder.space)
-
-
-def _facets(inputs: InputFacets, slot: str) -> Facets:
-    """Those that are known of an input before the run."""
-    found = inputs.get(slot)
-    return dict(found) if isinstance(found, Mapping) else {}
-
-
-def _refuse_other_scale(pairs: object, teacher: object) -> None:
-    if isinstance(pairs, int) and isinstance(teacher, int) and pairs != teacher:
-        raise StageError(
-            f"the pairs are of scale {pairs}, the teacher enlarges by {teacher}; connect pairs of its scale"
-        )

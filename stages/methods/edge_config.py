@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from pipelines.stage import Config, Execution
+from pipelines.stage import Config
 from stages.losses.config import L1, Gradient, LossList, Ssim
 from stages.methods.autoencoder_config import DiscriminatorConfig
+from stages.methods.training_stage import InLatentsConfig
 from stages.models.edge.config import (
     BidirectionalConfig,
     EdgeDecoderConfig,
@@ -24,19 +25,11 @@ from stages.models.edge.config import (
 from stages.training.config import TrainConfig, TrainingConfig
 
 
-class InLatentsConfig(TrainConfig):
+class EdgeLatentConfig(InLatentsConfig):
     """What the stages share whose loss is one of latents."""
 
     schedule: StepBiasConfig = StepBiasConfig()
     """Which steps of the process a training step looks at."""
-    autoencoder_precision: Execution[Literal["fp32", "bf16", "fp16"] | None] = None
-    """Arithmetic of the frozen autoencoder on an accelerator; left out, that of `training.precision`."""
-
-    @model_validator(mode="after")
-    def _the_cpu_encodes_in_float32(self) -> InLatentsConfig:
-        if self.device == "cpu" and self.autoencoder_precision is not None:
-            raise ValueError("autoencoder_precision is for device: cuda; on the CPU the autoencoder computes in fp32")
-        return self
 
 
 class TeacherConfig(Config):
@@ -46,7 +39,7 @@ class TeacherConfig(Config):
     """Of the distance from the teacher's answer; that from HR has the rest. 1 is YONOS-SR's (arXiv 2401.17258)."""
 
 
-class EdgeUNetConfig(InLatentsConfig):
+class EdgeUNetConfig(EdgeLatentConfig):
     network: EdgeNetworkConfig = EdgeNetworkConfig()
     process: BidirectionalConfig = BidirectionalConfig()
     residual: bool = True
@@ -65,7 +58,7 @@ class EdgeUNetConfig(InLatentsConfig):
         return self
 
 
-class EdgeJointConfig(InLatentsConfig):
+class EdgeJointConfig(EdgeLatentConfig):
     lr_encoding: Literal["separate", "shared"] = "separate"
     """`shared` goes on without an encoder of LR's own, as in the stage before: an ablation."""
     encoder: EdgeEncoderConfig = EdgeEncoderConfig()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pipelines.stage import Artifact, Context, Input, InputFacets, Output, StageError
 from stages.losses.config import PERCEPTUAL_INPUT, require_lpips
 from stages.methods.edge_config import EdgeDecoderTrainConfig
-from stages.methods.edge_stage import PAIRS_INPUT, EdgeStage, facets_of, refuse_unfit_model
+from stages.methods.edge_stage import EdgeStage, refuse_unfit_model
+from stages.methods.training_stage import PAIRS_INPUT, facets_of
 
 if TYPE_CHECKING:
     from stages.data.index import Pairs

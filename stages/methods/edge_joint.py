@@ -13,7 +13,8 @@ from typing import ClassVar
 
 from pipelines.stage import Context, Input, InputFacets, Output
 from stages.methods.edge_config import EdgeJointConfig
-from stages.methods.edge_stage import PAIRS_INPUT, EdgeStage, facets_of, refuse_unfit_model
+from stages.methods.edge_stage import EdgeStage, refuse_unfit_model
+from stages.methods.training_stage import PAIRS_INPUT, facets_of
 from stages.training.cached import LATENTS_INPUT
 
 

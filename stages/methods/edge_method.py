@@ -24,14 +24,14 @@ from stages.models.latent_space import TrainedAutoencoder
 from stages.training.method import Batch, Losses, Phase
 
 if TYPE_CHECKING:
-    from stages.methods.edge_config import InLatentsConfig
+    from stages.methods.edge_config import EdgeLatentConfig
     from stages.methods.edge_teacher import EdgeTeacher
 
 
 class EdgeMethod:
     """One optimiser for what the model has of its own: the UNet, and the LR encoder where there is one."""
 
-    def __init__(self, model: EdgeModel, config: InLatentsConfig, teacher: EdgeTeacher | None = None) -> None:
+    def __init__(self, model: EdgeModel, config: EdgeLatentConfig, teacher: EdgeTeacher | None = None) -> None:
         self.model, self.teacher, self.precision = model, teacher, config.autoencoder_precision
         self.bias = StepBias(*config.schedule.exponents)
         self.networks: Mapping[str, nn.Module] = {"model": own_parts(model)}

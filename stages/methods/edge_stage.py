@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pipelines.stage import Artifact, Context, Facets, Input, InputFacets, Output, Resources, Stage, StageError
+from pipelines.stage import Artifact, Context, Facets, InputFacets, Output
+from stages.methods.training_stage import TrainingStage, facets_of, refuse_other_scale
 from stages.training.cached import refuse_unfit_latents
 from stages.training.config import TrainConfig
 
@@ -22,19 +23,11 @@ if TYPE_CHECKING:
 
     from stages.models.edge.model import EdgeModel
 
-PAIRS_INPUT = Input("samples", "LR and HR pairs; only their train split is learned from", {"role": "pairs"})
 
-
-class EdgeStage(Stage):
+class EdgeStage(TrainingStage):
     """Base of the stages; `part` is what they leave."""
 
-    gang = True
     part: ClassVar[Literal["unet", "joint", "whole"]]
-    code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
-
-    @classmethod
-    def resources(cls, config: TrainConfig) -> Resources:
-        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
     @classmethod
     def model_output(cls, config: TrainConfig, doc: str, scale: object, space: object) -> Mapping[str, Output]:
@@ -72,19 +65,8 @@ def _autoencoder(ctx: Context) -> Artifact | None:
     return model.ref("autoencoder") if model is not None and "autoencoder" in model.manifest.refs else None
 
 
-def facets_of(inputs: InputFacets, slot: str) -> Facets:
-    """Those that are known of an input before the run."""
-    found = inputs.get(slot)
-    return dict(found) if isinstance(found, Mapping) else {}
-
-
 def refuse_unfit_model(config: TrainConfig, inputs: InputFacets) -> None:
     """Refuse pairs or latents that the input `model` is not for, as far as facets tell. Raises StageError."""
     model, pairs = facets_of(inputs, "model"), facets_of(inputs, "pairs")
-    refuse_other_scale(pairs.get("scale"), model.get("scale"))
+    refuse_other_scale(pairs.get("scale"), model.get("scale"), "model")
     refuse_unfit_latents(config.data, inputs, model.get("latent_space"))
-
-
-def refuse_other_scale(pairs: object, model: object) -> None:
-    if isinstance(pairs, int) and isinstance(model, int) and pairs != model:
-        raise StageError(f"the pairs are of scale {pairs}, the model enlarges by {model}; connect pairs of its scale")

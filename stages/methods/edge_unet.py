@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pipelines.stage import Context, Input, InputFacets, Output, StageError
 from stages.methods.edge_config import EdgeUNetConfig
-from stages.methods.edge_stage import PAIRS_INPUT, EdgeStage, facets_of
+from stages.methods.edge_stage import EdgeStage
+from stages.methods.training_stage import PAIRS_INPUT, facets_of
 from stages.models.config import AUTOENCODER_INPUT, require_autoencoder
 from stages.training.cached import LATENTS_INPUT, refuse_unfit_latents
 

@@ -17,8 +17,8 @@ from pipelines.stage import Context, StageError
 from stages.losses.adversarial import adaptive_weights, discriminator_loss, generator_loss
 from stages.losses.combined import CombinedLoss
 from stages.losses.config import LossList
+from stages.losses.connected import connected_losses
 from stages.losses.discriminator import PatchDiscriminator
-from stages.losses.lpips_weights import MissingWeights
 from stages.methods.autoencoder_config import DiscriminatorConfig
 from stages.training.config import TrainingConfig
 from stages.training.method import Batch, Losses, Phase
@@ -162,10 +162,7 @@ def image_losses(
             f"discriminator: {settings.layers} layers take images of at least {least} pixels a side, got "
             f"{min(side)}; use fewer layers, or a larger data.patch"
         )
-    try:
-        difference = CombinedLoss(losses, value_range=(-1, 1), lpips=ctx.inputs.get("perceptual"))
-    except MissingWeights as error:
-        raise StageError(f"losses: {error}") from error
+    difference = connected_losses(ctx.inputs, losses)
     blank = torch.zeros(1, 3, *side)
     try:
         difference(blank, blank)

@@ -9,27 +9,20 @@ everything that any training has in common `stages/training/`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-
-from pydantic import model_validator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pipelines.stage import (
     Absent,
     Context,
-    Execution,
     Facets,
-    Input,
     InputFacets,
     JsonObject,
     Output,
-    Resources,
-    Stage,
-    StageError,
 )
 from stages.losses.config import PERCEPTUAL_INPUT, LossList, require_lpips
+from stages.methods.training_stage import PAIRS_INPUT, InLatentsConfig, TrainingStage
 from stages.models.config import AUTOENCODER_INPUT, Network, NetworkConfig, ProcessConfig, require_autoencoder
 from stages.training.cached import LATENTS_INPUT, refuse_unfit_latents
-from stages.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,7 +32,7 @@ if TYPE_CHECKING:
     from stages.training.method import Batch, Losses, Phase
 
 
-class ResShiftConfig(TrainConfig):
+class ResShiftConfig(InLatentsConfig):
     network: Network = NetworkConfig()
     """`kind: swin` is the paper's network; without a kind it is a small UNet."""
     process: ProcessConfig = ProcessConfig()
@@ -52,14 +45,6 @@ class ResShiftConfig(TrainConfig):
     """Losses of the decoded answer against HR, besides that of latents, whose weight is 1. The 4-step model of the
     journal version (v3) has `[{kind: lpips, weight: 1, trunk: vgg}]`. Decoding and its gradient cost more than the
     network."""
-    autoencoder_precision: Execution[Literal["fp32", "bf16", "fp16"] | None] = None
-    """Arithmetic of the frozen autoencoder on an accelerator; left out, that of `training.precision`."""
-
-    @model_validator(mode="after")
-    def _the_cpu_encodes_in_float32(self) -> ResShiftConfig:
-        if self.device == "cpu" and self.autoencoder_precision is not None:
-            raise ValueError("autoencoder_precision is for device: cuda; on the CPU the autoencoder computes in fp32")
-        return self
 
 
 class ResShiftMethod:
@@ -102,19 +87,17 @@ class ResShiftMethod:
         return self.model.super_resolve(lr, name=name)
 
 
-class TrainResShift(Stage):
+class TrainResShift(TrainingStage):
     """Train a ResShift teacher on degraded pairs; the artifact holds its averaged weights."""
 
     name = "train.resshift"
-    gang = True
     Config = ResShiftConfig
     inputs = {
-        "pairs": Input("samples", "LR and HR pairs; only their train split is learned from", {"role": "pairs"}),
+        "pairs": PAIRS_INPUT,
         "autoencoder": AUTOENCODER_INPUT,
         "latents": LATENTS_INPUT,
         "perceptual": PERCEPTUAL_INPUT,
     }
-    code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
 
     @classmethod
     def outputs(cls, config: ResShiftConfig, inputs: InputFacets) -> Mapping[str, Output]:
@@ -135,12 +118,9 @@ class TrainResShift(Stage):
         refuse_unfit_latents(config.data, inputs, space)
         return {"model": Output("model", "the teacher", facets, reproducible=config.device == "cpu")}
 
-    @classmethod
-    def resources(cls, config: ResShiftConfig) -> Resources:
-        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
-
     def run(self, ctx: Context) -> None:
         from stages.data.scale import pair_scale
+        from stages.losses.connected import connected_losses
         from stages.models.connected import connected_autoencoder
         from stages.models.numerics import numerics, seeded
         from stages.models.registry import save_model, save_provenance, trained_on
@@ -162,7 +142,8 @@ class TrainResShift(Stage):
                 model = ResShiftModel(autoencoder=autoencoder, **settings)
             pairs = training_pairs(ctx.inputs["pairs"], config, model.multiple)
             latents = connected_latents(ctx.inputs, pairs, config.data, model.autoencoder.space)
-            method = ResShiftMethod(model, config, _image_losses(ctx))
+            losses = None if config.losses is None else connected_losses(ctx.inputs, config.losses)
+            method = ResShiftMethod(model, config, losses)
             pictures = HeldOutPictures.of(ctx.inputs["pairs"], ctx)
             hr = latents is None or method.image_losses is not None
             with PairLoader(pairs, scale, config, ranks, latents=latents, hr=hr) as loader:
@@ -180,16 +161,3 @@ class TrainResShift(Stage):
             seen |= trained_on(ctx.inputs["autoencoder"])
         save_provenance(ctx.out["model"], seen)
         ctx.out["model"].facet(scale=scale, latent_space=model.autoencoder.space)
-
-
-def _image_losses(ctx: Context) -> CombinedLoss | None:
-    from stages.losses.combined import CombinedLoss
-    from stages.losses.lpips_weights import MissingWeights
-
-    config: ResShiftConfig = ctx.config
-    if config.losses is None:
-        return None
-    try:
-        return CombinedLoss(config.losses, value_range=(-1, 1), lpips=ctx.inputs.get("perceptual"))
-    except MissingWeights as error:
-        raise StageError(str(error)) from error

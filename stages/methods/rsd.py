@@ -21,7 +21,6 @@ from stages.methods.distillation import Distillation, DistillConfig
 from stages.training.config import OptimiserConfig, TrainingConfig
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from stages.diffusion.resshift import ResShift
@@ -270,20 +269,12 @@ class DistillRSD(Distillation):
         return super().outputs(config, inputs)
 
     def method(self, ctx: Context, teacher: ResShiftModel) -> RSDMethod:
+        from stages.losses.connected import connected_losses
+
         config: RSDConfig = ctx.config
         if not config.losses and not config.gan and config.fake_updates == 1:
             ctx.log.warning("fake_updates: 1 with neither losses nor gan is unstable (figure 9); 3 or more are not")
-        return RSDMethod(teacher, config, _image_losses(ctx, next(teacher.parameters()).device))
-
-
-def _image_losses(ctx: Context, device: torch.device) -> CombinedLoss | None:
-    from stages.losses.combined import CombinedLoss
-    from stages.losses.lpips_weights import MissingWeights
-
-    config: RSDConfig = ctx.config
-    if config.losses is None:
-        return None
-    try:
-        return CombinedLoss(config.losses, value_range=(-1, 1), lpips=ctx.inputs.get("perceptual")).to(device)
-    except MissingWeights as error:
-        raise StageError(str(error)) from error
+        if config.losses is None:
+            return RSDMethod(teacher, config)
+        device = next(teacher.parameters()).device
+        return RSDMethod(teacher, config, connected_losses(ctx.inputs, config.losses).to(device))
