@@ -64,6 +64,7 @@ def test_an_interrupted_training_saves_the_step_in_hand_and_goes_on_from_it(
     assert [e["seconds"] for e in told if e["type"] == "stage.stopping"] == [25.0]
     assert [e["because"] for e in told if e["type"] == "stage.skipped"] == [f"interrupted: saved after step {last}"]
     assert [e["type"] for e in told if e["type"] in ("stage.failed", "stage.retry")] == []
+    assert [e["text"] for e in told if e["type"] == "stage.warning"] == ["there is more to do"]
     assert told[0]["command"] == f"sharpline {' '.join(RUN)}"
     workspace(tmp_path / "a")
     ran = work.run()

@@ -59,6 +59,7 @@ class Polite(Stage):
             if config.manner != "rude" and ctx.stopping and config.manner == "polite":
                 (ctx.scratch / "value").write_text(repr(value))
                 ctx.checkpoints.save(step, ctx.scratch)
+                ctx.log.warning("there is more to do")
                 raise Interrupted(f"saved after step {step}")
         ctx.out["out"].path("value.json").write_text(json.dumps({"value": value}))
 

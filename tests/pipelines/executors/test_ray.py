@@ -154,10 +154,11 @@ class TestGangs:
 
     @pytest.mark.ci
     def test_an_error_of_the_stage_is_not_retried(self, cluster: str, tmp_path: Path) -> None:
-        work = self.gang(tmp_path, how="bug")
+        work = self.gang(tmp_path, how="bug", warn=True)
         ran = work.run(executor=ExecutorChoice("ray", address=cluster))
         (failed,) = ran.of("stage.failed")
         assert (failed.data["error"]["kind"], failed.data["error"]["message"]) == ("user", "rank 1 broke")
+        assert [event.data["text"] for event in ran.of("stage.warning")] == ["rank 1 warns"]  # the one that failed
         assert self.begun(work) == [0]
 
     @pytest.mark.ci
