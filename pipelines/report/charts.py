@@ -60,13 +60,14 @@ def chart(curve: Curve) -> Chart:
     x_range = _widen(min(xs), max(xs), 0.0)
     ys = [y for _, y in thin]
     y_range = _widen(*_robust(ys), 0.06)
+    steps = nice_ticks(*x_range, 6) if len(thin) > 1 else xs
     positive = all(1e-30 < y < 1e30 for y in ys)
     log_range = _widen(math.log10(min(ys)), math.log10(max(ys)), 0.04) if positive else None
     return Chart(
         name=curve.name,
         linear=_scale(thin, smooth, x_range, y_range, log=False),
         log=_scale(thin, smooth, x_range, log_range, log=True) if log_range else None,
-        steps=tuple(Tick(_x(v, x_range), short(v)) for v in nice_ticks(*x_range, 6)),
+        steps=tuple(Tick(_x(v, x_range), short(v)) for v in steps),
         points=tuple((x, y, s) for (x, y), s in zip(thin, smooth, strict=True)),
         first=curve.points[0][1],
         last=curve.points[-1][1],
