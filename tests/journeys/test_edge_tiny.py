@@ -42,7 +42,7 @@ def test_every_stage_feeds_the_next_and_another_decoder_makes_only_the_decoder_a
     assert sorted(row.get("evaluations", 0) for row in models.values()) == [0, 1, 1, 1]
 
     page = next((tmp_path / "store" / "runs").glob("*/report.html")).read_text()
-    assert "schedule/exponent" in page
+    assert "Schedule exponent" in page
 
     def states(**more: str) -> dict[str, str]:
         plan = sharpline.plan(SPEC, *where, *sets(**more))
