@@ -38,7 +38,7 @@ __all__ = [
     "KINDS", "Absent", "Artifact", "Checkpoints", "Config", "Context", "Entry", "Execution", "Extendable",
     "Facets", "FieldRole", "Input", "InputFacets", "Interrupted", "Json", "JsonObject", "Kind", "ListedFile",
     "Listing", "Manifest", "NameOrFile", "Output", "OutputWriter", "Partition", "PartitionResult", "PeerLost", "Read",
-    "Resources", "Source", "SourceFile", "Stage", "StageError", "digest", "is_file_name",
+    "Resources", "Source", "SourceFile", "Stage", "StageError", "digest", "facets_of", "is_file_name",
 ]  # fmt: skip
 
 CONTRACT_VERSION: Final = 1
@@ -102,6 +102,12 @@ class Interrupted(Exception):
 
 InputFacets: TypeAlias = Mapping[str, "Facets | Sequence[Facets]"]
 """Facets of connected inputs by slot (a list for `many` slots); unknown facets are simply absent."""
+
+
+def facets_of(inputs: InputFacets, slot: str) -> Facets:
+    """Those of the single input `slot` that are known; none where nothing is connected."""
+    found = inputs.get(slot)
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 class Stage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipelines.stage import (
     Artifact,
@@ -17,19 +17,26 @@ from pipelines.stage import (
     Partition,
     PartitionResult,
     Read,
-    Resources,
     SourceFile,
-    Stage,
     StageError,
+    facets_of,
 )
 from stages.encoding.config import LatentsConfig
-from stages.models.config import AUTOENCODER_INPUT, require_autoencoder
+from stages.models.computing import ComputingStage
+from stages.models.config import AUTOENCODER_INPUT, latent_space, require_autoencoder
 
 if TYPE_CHECKING:
     from stages.data.samples import SampleIndex
 
 
-class EncodeLatents(Stage):
+class CacheStage(ComputingStage):
+    """Base of the stages that encode stored pairs, a shard a partition."""
+
+    code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
+    libraries: ClassVar[tuple[str, ...]] = ("opencv-python-headless", "torch")
+
+
+class EncodeLatents(CacheStage):
     """The latents of HR and of the enlarged LR of every pair, and of their mirror images; one shard a partition.
 
     Encoding is about 70 % of what a ResShift teacher computes at full size. A partition is a shard of the pairs, so
@@ -43,28 +50,21 @@ class EncodeLatents(Stage):
         "pairs": Input("samples", "stored pairs of one size", {"role": "pairs"}),
         "autoencoder": AUTOENCODER_INPUT,
     }
-    code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
-    libraries: ClassVar[tuple[str, ...]] = ("opencv-python-headless", "torch")
 
     @classmethod
     def outputs(cls, config: LatentsConfig, inputs: InputFacets) -> Mapping[str, Output]:
         require_autoencoder(config.autoencoder, inputs)
-        pairs, trained = one(inputs, "pairs"), one(inputs, "autoencoder")
+        pairs, trained = facets_of(inputs, "pairs"), facets_of(inputs, "autoencoder")
         if pairs.get("online"):
             raise StageError(ONLINE)
         facets: Facets = {"role": "latents", "mirrored": config.mirrored, "dtype": config.dtype}
         if (scale := pairs.get("scale")) is not None:
             facets["scale"] = scale
-        facets |= {name: trained[name] for name in ("space", "channels") if name in trained}
-        if config.autoencoder == "identity":
-            facets["space"] = "pixel"
-        elif config.autoencoder == "space-to-depth" and scale is not None:
-            facets["space"] = f"space-to-depth-{scale}"
+        if (space := latent_space(config.autoencoder, inputs)) is not None:
+            facets["space"] = space
+        if "channels" in trained:
+            facets["channels"] = trained["channels"]
         return {"latents": Output("samples", "latents with index.parquet", facets, config.device == "cpu")}
-
-    @classmethod
-    def resources(cls, config: LatentsConfig) -> Resources:
-        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
     @classmethod
     def partitions(
@@ -116,11 +116,6 @@ ONLINE = (
     "a latent cache needs stored pairs: on-line pairs are others in every epoch. Set online: false in degrade.pairs "
     "(with more crops, if one epoch of them is too little), or train without a cache"
 )
-
-
-def one(inputs: InputFacets, slot: str) -> Mapping[str, Any]:
-    found = inputs.get(slot)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _refuse_sizes(index: SampleIndex) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pipelines.stage import (
     Artifact,
@@ -14,16 +14,16 @@ from pipelines.stage import (
     Output,
     Partition,
     PartitionResult,
-    Resources,
     SourceFile,
-    Stage,
     StageError,
+    facets_of,
 )
+from stages.data.scale import refuse_other_scale
 from stages.encoding.config import OneStepConfig
-from stages.encoding.latents import ONLINE, one, shards_of
+from stages.encoding.latents import ONLINE, CacheStage, shards_of
 
 
-class EncodeOneStep(Stage):
+class EncodeOneStep(CacheStage):
     """The latents that LR encoder and UNet answer for every pair, and for its mirror image; one shard a partition.
 
     A decoder is finetuned on them (train.edge_decoder), once or with several settings, while the large networks rest.
@@ -36,29 +36,19 @@ class EncodeOneStep(Stage):
         "pairs": Input("samples", "stored pairs of one size", {"role": "pairs"}),
         "model": Input("model", "what answers: a model of Edge-SD-SR", {"role": "sr", "family": "edge"}),
     }
-    code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
-    libraries: ClassVar[tuple[str, ...]] = ("opencv-python-headless", "torch")
 
     @classmethod
     def outputs(cls, config: OneStepConfig, inputs: InputFacets) -> Mapping[str, Output]:
-        pairs, model = one(inputs, "pairs"), one(inputs, "model")
+        pairs, model = facets_of(inputs, "pairs"), facets_of(inputs, "model")
         if pairs.get("online"):
             raise StageError(ONLINE)
-        if {"scale"} <= model.keys() & pairs.keys() and model["scale"] != pairs["scale"]:
-            raise StageError(
-                f"the model enlarges by {model['scale']}, and the pairs are of scale {pairs['scale']}; connect pairs "
-                "of its scale"
-            )
+        refuse_other_scale(pairs.get("scale"), model.get("scale"), "model")
         facets: Facets = {"role": "one-step", "mirrored": config.mirrored, "dtype": config.dtype, "parts": 1}
         if (scale := pairs.get("scale")) is not None:
             facets["scale"] = scale
         if (space := model.get("latent_space")) is not None:
             facets["space"] = space
         return {"latents": Output("samples", "answers with index.parquet", facets, config.device == "cpu")}
-
-    @classmethod
-    def resources(cls, config: OneStepConfig) -> Resources:
-        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
     @classmethod
     def partitions(

@@ -23,10 +23,10 @@ from pipelines.stage import (
     InputFacets,
     JsonObject,
     Output,
-    Resources,
-    Stage,
     StageError,
+    facets_of,
 )
+from stages.models.computing import ComputingStage
 from stages.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class EvaluateConfig(SamplingConfig):
         return value
 
 
-class Evaluate(Stage):
+class Evaluate(ComputingStage):
     """Measure super-resolution models on held-out pairs: means, numbers for each image, pictures side by side."""
 
     name = "evaluate"
@@ -87,10 +87,6 @@ class Evaluate(Stage):
         _refuse_other_scales(inputs)
         facets: Facets = {"role": "evaluation"}
         return {"metrics": Output("metrics", "means and per-image numbers", facets, config.device == "cpu")}
-
-    @classmethod
-    def resources(cls, config: EvaluateConfig) -> Resources:
-        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
     def run(self, ctx: Context) -> None:
         from stages.data.opening import open_pairs
@@ -118,8 +114,7 @@ class Evaluate(Stage):
 
 def _refuse_other_scales(inputs: InputFacets) -> None:
     """As far as facets tell before a run. Raises StageError."""
-    pairs, models = inputs.get("pairs"), inputs.get("models")
-    scale = pairs.get("scale") if isinstance(pairs, Mapping) else None
+    scale, models = facets_of(inputs, "pairs").get("scale"), inputs.get("models")
     scales = [model.get("scale") for model in models] if isinstance(models, Sequence) else []
     other = next((found for found in scales if isinstance(found, int) and found != scale), None)
     if isinstance(scale, int) and other is not None:

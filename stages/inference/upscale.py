@@ -21,10 +21,10 @@ from pipelines.stage import (
     Partition,
     PartitionResult,
     Read,
-    Resources,
-    Stage,
     StageError,
+    facets_of,
 )
+from stages.models.computing import ComputingStage
 from stages.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class UpscaleConfig(SamplingConfig):
     """Of so many images the middle is shown in the report, before and after."""
 
 
-class Upscale(Stage):
+class Upscale(ComputingStage):
     """Enlarge photographs by a super-resolution model; one image is one unit, so that a stopped run goes on.
 
     The artifact holds a PNG for each image, named as the photograph (8-bit sRGB; what was gray has three equal
@@ -76,15 +76,10 @@ class Upscale(Stage):
     @classmethod
     def outputs(cls, config: UpscaleConfig, inputs: InputFacets) -> Mapping[str, Output]:
         facets: Facets = {"role": "upscaled"}
-        model = inputs.get("model")
-        scale = model.get("scale") if isinstance(model, Mapping) else None
+        scale = facets_of(inputs, "model").get("scale")
         if isinstance(scale, int):
             facets["scale"] = scale
         return {"images": Output("images", "enlarged photographs as PNG", facets, config.device == "cpu")}
-
-    @classmethod
-    def resources(cls, config: UpscaleConfig) -> Resources:
-        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
     @classmethod
     def partitions(cls, config: UpscaleConfig, inputs: Mapping[str, Artifact], sources: object) -> Sequence[Partition]:

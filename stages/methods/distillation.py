@@ -16,8 +16,10 @@ from pipelines.stage import (
     InputFacets,
     JsonObject,
     Output,
+    facets_of,
 )
-from stages.methods.training_stage import PAIRS_INPUT, InLatentsConfig, TrainingStage, facets_of, refuse_other_scale
+from stages.data.scale import pair_scale, refuse_other_scale
+from stages.methods.training_stage import PAIRS_INPUT, InLatentsConfig, TrainingStage
 from stages.training.cached import LATENTS_INPUT, refuse_unfit_latents
 
 if TYPE_CHECKING:
@@ -67,7 +69,6 @@ class Distillation(TrainingStage):
         return {"model": Output("model", "the student", facets, reproducible=config.device == "cpu")}
 
     def run(self, ctx: Context) -> None:
-        from stages.data.scale import pair_scale
         from stages.models.numerics import numerics, seeded
         from stages.models.registry import load_model
         from stages.models.resshift import ResShiftModel

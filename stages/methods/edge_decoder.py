@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pipelines.stage import Artifact, Context, Input, InputFacets, Output, StageError
+from pipelines.stage import Artifact, Context, Input, InputFacets, Output, StageError, facets_of
 from stages.losses.config import PERCEPTUAL_INPUT, require_lpips
 from stages.methods.edge_config import EdgeDecoderTrainConfig
 from stages.methods.edge_stage import EdgeStage, refuse_unfit_model
-from stages.methods.training_stage import PAIRS_INPUT, facets_of
+from stages.methods.training_stage import PAIRS_INPUT
 
 if TYPE_CHECKING:
     from stages.data.index import Pairs

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pipelines.stage import Context, Input, InputFacets, Output
+from pipelines.stage import Context, Input, InputFacets, Output, facets_of
 from stages.methods.edge_config import EdgeJointConfig
 from stages.methods.edge_stage import EdgeStage, refuse_unfit_model
-from stages.methods.training_stage import PAIRS_INPUT, facets_of
+from stages.methods.training_stage import PAIRS_INPUT
 from stages.training.cached import LATENTS_INPUT
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pipelines.stage import Artifact, Context, Facets, InputFacets, Output
-from stages.methods.training_stage import TrainingStage, facets_of, refuse_other_scale
+from pipelines.stage import Artifact, Context, Facets, InputFacets, Output, facets_of
+from stages.data.scale import refuse_other_scale
+from stages.methods.training_stage import TrainingStage
 from stages.training.cached import refuse_unfit_latents
 from stages.training.config import TrainConfig
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from pipelines.stage import Context, Input, InputFacets, Output, StageError
+from pipelines.stage import Context, Input, InputFacets, Output, StageError, facets_of
 from stages.methods.edge_config import EdgeUNetConfig
 from stages.methods.edge_stage import EdgeStage
-from stages.methods.training_stage import PAIRS_INPUT, facets_of
-from stages.models.config import AUTOENCODER_INPUT, require_autoencoder
+from stages.methods.training_stage import PAIRS_INPUT
+from stages.models.config import AUTOENCODER_INPUT, latent_space, require_autoencoder
 from stages.training.cached import LATENTS_INPUT, refuse_unfit_latents
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ class TrainEdgeUNet(EdgeStage):
     @classmethod
     def outputs(cls, config: EdgeUNetConfig, inputs: InputFacets) -> Mapping[str, Output]:
         require_autoencoder(config.autoencoder, inputs)
-        scale, space = facets_of(inputs, "pairs").get("scale"), facets_of(inputs, "autoencoder").get("space")
-        if config.autoencoder == "space-to-depth":
-            space = f"space-to-depth-{scale}" if isinstance(scale, int) else None
+        scale, space = facets_of(inputs, "pairs").get("scale"), latent_space(config.autoencoder, inputs)
         refuse_unfit_latents(config.data, inputs, space)
         _refuse_unfit_teacher(config, inputs, scale, space)
         if "initial" in inputs and config.residual:

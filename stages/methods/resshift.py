@@ -18,10 +18,18 @@ from pipelines.stage import (
     InputFacets,
     JsonObject,
     Output,
+    facets_of,
 )
 from stages.losses.config import PERCEPTUAL_INPUT, LossList, require_lpips
 from stages.methods.training_stage import PAIRS_INPUT, InLatentsConfig, TrainingStage
-from stages.models.config import AUTOENCODER_INPUT, Network, NetworkConfig, ProcessConfig, require_autoencoder
+from stages.models.config import (
+    AUTOENCODER_INPUT,
+    Network,
+    NetworkConfig,
+    ProcessConfig,
+    latent_space,
+    require_autoencoder,
+)
 from stages.training.cached import LATENTS_INPUT, refuse_unfit_latents
 
 if TYPE_CHECKING:
@@ -104,15 +112,9 @@ class TrainResShift(TrainingStage):
         require_autoencoder(config.autoencoder, inputs)
         require_lpips(config.losses or (), inputs)
         facets: Facets = {"role": "sr", "family": "resshift", "timesteps": config.process.timesteps}
-        pairs, trained = inputs.get("pairs"), inputs.get("autoencoder")
-        scale = pairs.get("scale") if isinstance(pairs, Mapping) else None
+        scale, space = facets_of(inputs, "pairs").get("scale"), latent_space(config.autoencoder, inputs)
         if isinstance(scale, int):
             facets["scale"] = scale
-        space = trained.get("space") if isinstance(trained, Mapping) else None
-        if config.autoencoder == "identity":
-            space = "pixel"
-        elif config.autoencoder == "space-to-depth":
-            space = f"space-to-depth-{scale}" if isinstance(scale, int) else None
         if space is not None:
             facets["latent_space"] = space
         refuse_unfit_latents(config.data, inputs, space)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
-from pipelines.stage import Context, Input, InputFacets, Output, StageError
+from pipelines.stage import Context, Input, InputFacets, Output, StageError, facets_of
 from stages.losses.config import PERCEPTUAL_INPUT, LossList, require_lpips
 from stages.methods.distillation import Distillation, DistillConfig
 from stages.training.config import OptimiserConfig, TrainingConfig
@@ -262,8 +262,7 @@ class DistillRSD(Distillation):
     @classmethod
     def outputs(cls, config: Any, inputs: InputFacets) -> Mapping[str, Output]:
         require_lpips(config.losses or (), inputs)
-        teacher = inputs.get("teacher")
-        timesteps = teacher.get("timesteps") if isinstance(teacher, Mapping) else None
+        timesteps = facets_of(inputs, "teacher").get("timesteps")
         if isinstance(timesteps, int):
             _refuse_unfit_nodes(config.nodes, timesteps)
         return super().outputs(config, inputs)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Final, Literal
 
 from pydantic import model_validator
 
-from pipelines.stage import Execution, Facets, Input, InputFacets, Resources, Stage, StageError
+from pipelines.stage import Execution, Input
+from stages.models.computing import ComputingStage
 from stages.training.config import TrainConfig
 
 PAIRS_INPUT: Final = Input("samples", "LR and HR pairs; only their train split is learned from", {"role": "pairs"})
 
 
-class TrainingStage(Stage):
+class TrainingStage(ComputingStage):
     """Base of the stages. Their ``run`` enters ``ranks_of(ctx)``; rank 0 writes what comes out."""
 
     gang = True
     code_policy: ClassVar[Literal["key", "advisory"]] = "advisory"
-
-    @classmethod
-    def resources(cls, config: TrainConfig) -> Resources:
-        return Resources(cpus=config.threads, gpus=1 if config.device == "cuda" else 0)
 
 
 class InLatentsConfig(TrainConfig):
@@ -35,15 +31,3 @@ class InLatentsConfig(TrainConfig):
         if self.device == "cpu" and self.autoencoder_precision is not None:
             raise ValueError("autoencoder_precision is for device: cuda; on the CPU the autoencoder computes in fp32")
         return self
-
-
-def facets_of(inputs: InputFacets, slot: str) -> Facets:
-    """Those that are known of an input before the run."""
-    found = inputs.get(slot)
-    return dict(found) if isinstance(found, Mapping) else {}
-
-
-def refuse_other_scale(pairs: object, model: object, what: str) -> None:
-    """Refuse pairs of another scale than the model's, which is `what`; anything but integers is not known yet."""
-    if isinstance(pairs, int) and isinstance(model, int) and pairs != model:
-        raise StageError(f"the pairs are of scale {pairs}, the {what} enlarges by {model}; connect pairs of its scale")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from pipelines.stage import Absent, Config, Facets, Input, StageError
+from pipelines.stage import Absent, Config, Facets, Input, InputFacets, StageError, facets_of
 
 
 class NetworkConfig(Config):
@@ -101,6 +101,17 @@ AUTOENCODER_INPUT = Input(
 
 SPACE: Final = r"^(vq|kl|tiny)-f([1-9][0-9]*)c([1-9][0-9]*)(-[0-9a-f]{12})?$"
 """The latent space of a trained autoencoder; without the digest of its encoder, any of that family and shape."""
+
+
+def latent_space(which: str, inputs: InputFacets) -> str | None:
+    """The latent space of a stage whose config says `autoencoder: which`, where it is known before the run."""
+    if which == "identity":
+        return "pixel"
+    if which == "space-to-depth":
+        scale = facets_of(inputs, "pairs").get("scale")
+        return f"space-to-depth-{scale}" if isinstance(scale, int) else None
+    space = facets_of(inputs, "autoencoder").get("space")
+    return space if isinstance(space, str) else None
 
 
 def space_facets(space: str) -> Facets:

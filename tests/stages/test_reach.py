@@ -15,6 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = {"stages/models", "stages/models/keymaps", "stages/models/edge"}
 """What builds a model builds any family of them."""
 
+TRAINING = {  # models are built by family, so it reaches every family
+    "stages/methods", "stages/training", *NETWORKS, "stages/diffusion", "stages/sampling", "stages/data",
+    "stages/metrics", "degrade", "degrade/operators",
+}  # fmt: skip
+LOSSES = {"stages/losses"}
+
 REACH = {
     "ingest.images": {"stages/ingest", "stages/data"},
     # It builds every family to check names and shapes; its code is advice only.
@@ -26,43 +32,15 @@ REACH = {
         "stages/sampling",
     },
     "encode.one_step": {"stages/encoding", "stages/data", *NETWORKS, "stages/diffusion", "stages/sampling"},
-    # Both open on-line pairs, which are rendered where they are read. Training holds its code as advice only, so an
-    # edit of the engine shows as drift in its plan; what it does to pixels arrives with the pairs (their probe).
-    "train.resshift": {
-        "stages/methods", "stages/training", *NETWORKS,
-        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics", "stages/losses",
-        "degrade", "degrade/operators",
-    },
-    "distill.rsd": {
-        "stages/methods", "stages/training", *NETWORKS, "stages/losses",
-        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
-        "degrade", "degrade/operators",
-    },
-    "distill.sinsr": {
-        "stages/methods", "stages/training", *NETWORKS,
-        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
-        "degrade", "degrade/operators",
-    },
-    "train.autoencoder": {  # models are built by family, so it reaches every family
-        "stages/methods", "stages/training", *NETWORKS, "stages/losses",
-        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
-        "degrade", "degrade/operators",
-    },
-    "train.edge_unet": {
-        "stages/methods", "stages/training", *NETWORKS,
-        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics", "stages/losses",
-        "degrade", "degrade/operators",
-    },
-    "train.edge_joint": {
-        "stages/methods", "stages/training", *NETWORKS,
-        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics", "stages/losses",
-        "degrade", "degrade/operators",
-    },
-    "train.edge_decoder": {
-        "stages/methods", "stages/training", *NETWORKS, "stages/losses",
-        "stages/diffusion", "stages/sampling", "stages/data", "stages/metrics",
-        "degrade", "degrade/operators",
-    },
+    # Training and evaluation open on-line pairs, which are rendered where they are read. Training holds its code as
+    # advice only, so an edit of the engine shows as drift in its plan; what it does to pixels arrives with the pairs.
+    "train.resshift": TRAINING | LOSSES,
+    "distill.rsd": TRAINING | LOSSES,
+    "distill.sinsr": TRAINING,
+    "train.autoencoder": TRAINING | LOSSES,
+    "train.edge_unet": TRAINING | LOSSES,
+    "train.edge_joint": TRAINING | LOSSES,
+    "train.edge_decoder": TRAINING | LOSSES,
     "evaluate": {
         "stages/evaluation", "stages/metrics", *NETWORKS,
         "stages/diffusion", "stages/sampling", "stages/data",

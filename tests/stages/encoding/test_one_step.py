@@ -61,5 +61,5 @@ def test_the_artifact_names_pairs_model_and_space_and_is_the_same_whoever_worked
 
 
 def test_pairs_of_another_scale_are_refused(tmp_path, model):
-    with pytest.raises(StageError, match="enlarges by 4, and the pairs are of scale 2"):
+    with pytest.raises(StageError, match="pairs are of scale 2, the model enlarges by 4"):
         encode(tmp_path / "a", texture_pairs(tmp_path / "pairs", scale=2), model)
